@@ -1,0 +1,336 @@
+"""The lake: the only module that knows where tables lie, how they are written and how SQL sees them.
+
+A table is ``<root>/<group>/<table>/<partition>.parquet``; an unpartitioned one has the single partition ``all``.
+Each file carries a :class:`Provenance` in its parquet metadata. A file is there whole or not at all: it is written
+to a temporary name and renamed (folder), or put once (S3).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import re
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from mappool_assets.lib.errors import BadSetting, MissingInput
+
+PROVENANCE_KEY = b"mappool_assets"
+WHOLE = "all"  # the partition of an unpartitioned table
+SQL_FOLDER = next(
+    folder for base in (1, 2) if (folder := Path(__file__).parents[base] / "sql").is_dir()
+)  # inside an installed package, or beside it in a checkout
+
+
+def fingerprint(inputs: Mapping[str, Any]) -> str:
+    """Return 16 hex digits that change when, and only when, an input does (JSON, keys sorted)."""
+    text = json.dumps(inputs, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made a file: its inputs, and where its rows went.
+
+    Holds no clock and no duration, so that the same input gives the same bytes; run times are in Dagster's
+    event log.
+
+    Attributes
+    ----------
+    inputs : mapping
+        Whatever decides the content: source revision and checksums, classifier id, code version, configuration.
+    rows_in, rows_kept : int
+        Rows read and rows in the file.
+    rows_dropped : mapping of str to int
+        Rows refused, by reason; ``rows_in == rows_kept + sum(rows_dropped.values())``.
+    """
+
+    inputs: Mapping[str, Any]
+    rows_in: int
+    rows_kept: int
+    rows_dropped: Mapping[str, int] = field(default_factory=dict)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """The hash of ``inputs``: equal fingerprints mean there is nothing to do."""
+        return fingerprint(self.inputs)
+
+    def to_json(self) -> str:
+        """Serialise, keys sorted."""
+        return json.dumps(
+            {
+                "inputs": self.inputs,
+                "fingerprint": self.fingerprint,
+                "rows_in": self.rows_in,
+                "rows_kept": self.rows_kept,
+                "rows_dropped": self.rows_dropped,
+            },
+            sort_keys=True,
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Provenance:
+        """Parse what :meth:`to_json` wrote."""
+        document = json.loads(text)
+        return cls(document["inputs"], document["rows_in"], document["rows_kept"], document["rows_dropped"])
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The root of all tables.
+
+    Parameters
+    ----------
+    root : str
+        A folder, or ``s3://bucket/prefix`` with credentials from the usual AWS chain.
+    s3_endpoint : str, optional
+        Address of an S3-compatible store instead of AWS.
+    """
+
+    root: str
+    s3_endpoint: str | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the lake is a folder."""
+        return "://" not in self.root
+
+    def url(self, path: str) -> str:
+        """Return the full address of a path inside the lake."""
+        return f"{self.root.rstrip('/')}/{path}" if not self.is_local else str(Path(self.root).absolute() / path)
+
+    @functools.cached_property
+    def filesystem(self) -> pafs.FileSystem:
+        """A pyarrow filesystem rooted at the lake."""
+        if self.is_local:
+            Path(self.root).mkdir(parents=True, exist_ok=True)
+            return pafs.SubTreeFileSystem(str(Path(self.root).absolute()), pafs.LocalFileSystem())
+        bucket, prefix = self._bucket_and_prefix()
+        return pafs.SubTreeFileSystem(f"{bucket}/{prefix}".rstrip("/"), s3_filesystem(self.s3_endpoint))
+
+    def _bucket_and_prefix(self) -> tuple[str, str]:
+        match = re.fullmatch(r"s3://([^/]+)/?(.*)", self.root)
+        if match is None:
+            raise BadSetting(
+                "The lake's address cannot be used",
+                where=self.root,
+                rule="a folder or s3://bucket/prefix",
+                got=self.root,
+                action="Set MAPPOOL_LAKE to one of these.",
+            )
+        return match[1], match[2].rstrip("/")
+
+    # -- files ------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def writing(self, path: str) -> Iterator[Path]:
+        """Yield a local path to write to; it becomes ``path`` whole on leaving, or vanishes on an exception."""
+        if self.is_local:
+            with replacing(Path(self.root) / path) as temporary:
+                yield temporary
+            return
+        with tempfile.TemporaryDirectory(prefix="mappool-") as folder:
+            temporary = Path(folder) / Path(path).name
+            yield temporary
+            self._put(temporary, path)
+
+    def _put(self, file: Path, path: str) -> None:
+        # Not a pyarrow output stream: its destructor closes, and so publishes, a half-written upload.
+        import boto3
+
+        bucket, prefix = self._bucket_and_prefix()
+        boto3.client("s3", endpoint_url=self.s3_endpoint).upload_file(
+            str(file), bucket, f"{prefix}/{path}".lstrip("/")
+        )
+
+    def exists(self, path: str) -> bool:
+        """Tell whether a file is there."""
+        return self.filesystem.get_file_info(path).type == pafs.FileType.File
+
+    def size_bytes(self, path: str) -> int:
+        """Return the size of a file that is there."""
+        return self.filesystem.get_file_info(path).size
+
+    def delete(self, path: str) -> None:
+        """Remove a file, if it is there."""
+        if self.exists(path):
+            self.filesystem.delete_file(path)
+
+    def read_bytes(self, path: str) -> bytes:
+        """Return a whole file."""
+        with self._open(path) as file:
+            return file.read()
+
+    def _open(self, path: str) -> pa.NativeFile:
+        try:
+            return self.filesystem.open_input_file(path)
+        except FileNotFoundError:
+            raise MissingInput(
+                "A file of the lake is not there",
+                where=self.url(path),
+                rule="a file made by an earlier asset",
+                got="nothing",
+                action=f"Materialise the asset {'/'.join(path.split('/')[:2])} first.",
+            ) from None
+
+    # -- tables -----------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def table_path(table: str, partition: str = WHOLE) -> str:
+        """Return the path of a partition of ``group/table``."""
+        return f"{table}/{partition}.parquet"
+
+    def partitions(self, table: str) -> list[str]:
+        """Return the partitions of ``group/table`` that are there, sorted."""
+        found = self.filesystem.get_file_info(pafs.FileSelector(table, allow_not_found=True))
+        return sorted(i.base_name.removesuffix(".parquet") for i in found if i.base_name.endswith(".parquet")
+                      and not i.base_name.startswith("."))  # fmt: skip
+
+    @contextlib.contextmanager
+    def table_writer(self, table: str, schema: pa.Schema, partition: str = WHOLE) -> Iterator[TableWriter]:
+        """Yield a :class:`TableWriter`; the table appears on leaving, provided its provenance was set."""
+        with self.writing(self.table_path(table, partition)) as file, TableWriter(file, schema) as writer:
+            yield writer
+
+    def write_table(self, table: str, rows: pa.Table, provenance: Provenance, partition: str = WHOLE) -> None:
+        """Write a whole table at once."""
+        with self.table_writer(table, rows.schema, partition) as writer:
+            writer.write(rows)
+            writer.provenance = provenance
+
+    def read_table(self, table: str, partition: str = WHOLE, columns: list[str] | None = None) -> pa.Table:
+        """Read a table, or some of its columns; :class:`MissingInput` where it is not there."""
+        with self.open_table(table, partition) as file:
+            return file.read(columns=columns)
+
+    @contextlib.contextmanager
+    def open_table(self, table: str, partition: str = WHOLE) -> Iterator[pq.ParquetFile]:
+        """Yield a table as a ``pyarrow.parquet.ParquetFile``, to be read in batches."""
+        with self._open(self.table_path(table, partition)) as file, pq.ParquetFile(file) as parquet:
+            yield parquet
+
+    def provenance(self, table: str, partition: str = WHOLE) -> Provenance | None:
+        """Return what made a table, or None where it is not there."""
+        if not self.exists(self.table_path(table, partition)):
+            return None
+        with self.open_table(table, partition) as file:
+            return Provenance.from_json(file.metadata.metadata[PROVENANCE_KEY])
+
+    def is_made_from(self, inputs: Mapping[str, Any], table: str, partition: str = WHOLE) -> bool:
+        """Tell whether a table is there and was made from exactly these inputs."""
+        made = self.provenance(table, partition)
+        return made is not None and made.fingerprint == fingerprint(inputs)
+
+    # -- SQL --------------------------------------------------------------------------------------------------
+
+    def query(self, statement: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """Run one SQL statement over the views of ``sql/lake.sql``.
+
+        Parameters
+        ----------
+        statement : str
+            One statement, for instance the text of a file under ``sql/``.
+        parameters : mapping, optional
+            Bound to the statement's ``$names``.
+
+        Raises
+        ------
+        MissingInput
+            The statement reads a table that has not been made.
+        """
+        import duckdb
+
+        with duckdb.connect() as connection:
+            connection.register_filesystem(_duckdb_filesystem(self.filesystem))
+            for view in (SQL_FOLDER / "lake.sql").read_text(encoding="utf-8").split(";\n"):
+                with contextlib.suppress(duckdb.IOException):  # no file matches: the table is not made yet
+                    connection.execute(view)
+            try:
+                return connection.execute(statement, dict(parameters or {})).to_arrow_table()
+            except duckdb.CatalogException as error:
+                raise MissingInput(
+                    "SQL reads a table that is not there",
+                    where=self.root,
+                    rule="tables made by earlier assets",
+                    got=str(error).splitlines()[0],
+                    action="Materialise the asset of that name first.",
+                ) from error
+
+
+class TableWriter:
+    """A parquet file written in batches, with fixed settings so that the same rows give the same bytes.
+
+    Set ``provenance`` before leaving; a table without it is an error and is not kept.
+    """
+
+    def __init__(self, file: Path, schema: pa.Schema) -> None:
+        self.provenance: Provenance | None = None
+        self.rows_written = 0
+        self._parquet = pq.ParquetWriter(
+            file,
+            schema,
+            compression="zstd",
+            use_dictionary=[f.name for f in schema if pa.types.is_string(f.type)],
+            write_page_index=True,
+            store_schema=True,
+        )
+
+    def write(self, rows: pa.Table) -> None:
+        """Append rows as row groups."""
+        self._parquet.write_table(rows)
+        self.rows_written += rows.num_rows
+
+    def __enter__(self) -> TableWriter:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            if self.provenance is None or self.provenance.rows_kept != self.rows_written:
+                raise AssertionError(f"{self.rows_written} rows written under provenance {self.provenance}")
+            self._parquet.add_key_value_metadata({PROVENANCE_KEY.decode(): self.provenance.to_json()})
+        self._parquet.close()
+
+
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``target``; on leaving it is synced and renamed, on an exception removed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def s3_filesystem(endpoint: str | None) -> pafs.S3FileSystem:
+    """Return S3 with credentials and region from the usual AWS chain."""
+    return pafs.S3FileSystem(endpoint_override=endpoint) if endpoint else pafs.S3FileSystem()
+
+
+def _duckdb_filesystem(filesystem: pafs.FileSystem) -> Any:
+    """Give DuckDB the lake as ``lake://``, the same way for a folder and a bucket."""
+    from fsspec.implementations.arrow import ArrowFSWrapper
+
+    class LakeFileSystem(ArrowFSWrapper):
+        protocol = "lake"
+        cachable = False
+
+        @classmethod
+        def _strip_protocol(cls, path: str) -> str:
+            return path.removeprefix("lake://").rstrip("/")
+
+    return LakeFileSystem(filesystem)
