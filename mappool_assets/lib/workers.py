@@ -1,0 +1,123 @@
+"""A pool of worker processes that hands back each result as it is done and outlives a worker that is killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from mappool_assets.lib.errors import MappoolError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+class WorkerKilled(MappoolError):
+    """A worker that vanished without an exception, twice on the same task: most often out of memory."""
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Task, Result]):
+    """What came of one task: a result and its duration, or the exception that ended it."""
+
+    task: Task
+    result: Result | None
+    error: Exception | None
+    seconds: float
+
+
+def run_tasks(
+    function: Callable[[Task], Result], tasks: Sequence[Task], workers: int
+) -> Iterator[Outcome[Task, Result]]:
+    """Call ``function`` on every task and yield outcomes as they come, not in order.
+
+    An exception ends its own task only. Where a worker is killed, the tasks that were under way are tried once
+    more, each alone, so that one deadly task cannot take others with it.
+
+    Parameters
+    ----------
+    function : callable
+        Importable by name from a module (it is sent to spawned processes), as are its tasks and results.
+    workers : int
+        Processes; each uses its share of the cores for matrix products. With 1, or one task, all runs in this
+        process.
+    """
+    if workers == 1 or len(tasks) == 1:
+        yield from (_timed(function, task) for task in tasks)
+        return
+    waiting, suspects = deque(tasks), deque[Task]()
+    while waiting:
+        yield from _run_until_broken(function, waiting, suspects, min(workers, len(waiting)))
+        while suspects:
+            yield _run_alone(function, suspects.popleft())
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _run_until_broken(
+    function: Callable[[Task], Result], waiting: deque[Task], suspects: deque[Task], workers: int
+) -> Iterator[Outcome[Task, Result]]:
+    """Work through ``waiting``; where a worker dies, leave what was under way in ``suspects``."""
+    with _executor(workers) as executor:
+        running: dict[Future[Outcome[Task, Result]], Task] = {}
+        while (waiting or running) and not suspects:
+            while waiting and len(running) < workers:  # never queued: what runs when a worker dies is known
+                task = waiting.popleft()
+                running[executor.submit(_timed, function, task)] = task
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                task = running.pop(future)
+                if isinstance(future.exception(), BrokenProcessPool):
+                    suspects.append(task)
+                else:
+                    yield future.result()
+        suspects.extend(running.values())
+
+
+def _run_alone(function: Callable[[Task], Result], task: Task) -> Outcome[Task, Result]:
+    with _executor(1) as executor:
+        try:
+            return executor.submit(_timed, function, task).result()
+        except BrokenProcessPool as error:
+            killed = WorkerKilled(
+                "The worker process was killed",
+                where=str(task),
+                rule="a worker that ends by itself",
+                got=f"two workers that vanished ({error})",
+                action="Look for the kernel's out-of-memory killer; run fewer workers at once.",
+            )
+            return Outcome(task, None, killed, 0.0)
+
+
+def _executor(workers: int) -> ProcessPoolExecutor:
+    # Spawned, not forked: BLAS and Arrow threads do not survive a fork.
+    return ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_limit_threads,
+        initargs=(max(1, available_cores() // workers),),
+    )
+
+
+def _limit_threads(threads: int) -> None:
+    """Give a worker its share of the cores: matrix libraries otherwise start one thread a core in each."""
+    import threadpoolctl
+
+    threadpoolctl.threadpool_limits(threads)
+
+
+def _timed(function: Callable[[Task], Result], task: Task) -> Outcome[Task, Result]:
+    began = time.perf_counter()
+    try:
+        result = function(task)
+    except Exception as error:
+        return Outcome(task, None, error, time.perf_counter() - began)
+    return Outcome(task, result, None, time.perf_counter() - began)
