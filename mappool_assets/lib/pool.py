@@ -6,7 +6,6 @@ Layouts (facts of DataComp's repositories): flat, or one level of ``part_*/``; e
 
 from __future__ import annotations
 
-import dataclasses
 import html.parser
 import re
 from collections import Counter
@@ -16,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
-
-import pyarrow as pa
 
 from mappool_assets.lib.errors import BadSetting, SourceUnavailable
 from mappool_assets.lib.ranged_file import HUB_ADDRESS, Storage, local_version, open_ranged
@@ -52,21 +49,6 @@ class PoolShard:
     npz_bytes: int
     parquet_version: str
     npz_version: str
-
-
-SHARD_SCHEMA = pa.schema(
-    [
-        pa.field("shard", pa.string(), False),
-        pa.field("part", pa.string(), False),
-        pa.field("parquet_url", pa.string(), False),
-        pa.field("npz_url", pa.string(), False),
-        pa.field("parquet_bytes", pa.int64(), False),
-        pa.field("npz_bytes", pa.int64(), False),
-        pa.field("parquet_version", pa.string(), False),
-        pa.field("npz_version", pa.string(), False),
-        pa.field("is_listed", pa.bool_(), False),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -255,23 +237,6 @@ def _http_paths(root: str, folder: str) -> Iterator[str]:
             yield from _http_paths(root, target)
         else:
             yield path
-
-
-def shards_to_table(listed: list[PoolShard], known: pa.Table | None) -> pa.Table:
-    """Return the table ``pool_shards``: what is listed, and what was known before but is listed no more.
-
-    A shard that vanished stays, with ``is_listed`` false: what was made of it is not forgotten.
-    """
-    rows = {shard.shard: {**dataclasses.asdict(shard), "is_listed": True} for shard in listed}
-    for row in known.to_pylist() if known is not None else []:
-        rows.setdefault(row["shard"], {**row, "is_listed": False})
-    return pa.Table.from_pylist([rows[key] for key in sorted(rows)], schema=SHARD_SCHEMA)
-
-
-def shards_from_table(table: pa.Table) -> dict[str, PoolShard]:
-    """Return the shards of a ``pool_shards`` table by key."""
-    names = [field.name for field in dataclasses.fields(PoolShard)]
-    return {row["shard"]: PoolShard(**{name: row[name] for name in names}) for row in table.to_pylist()}
 
 
 def _no_pool(source: str, got: str) -> BadSetting:

@@ -130,8 +130,9 @@ class _RawStream(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         length = max(0, min(len(buffer), self._file.size - self._position))
-        buffer[:length] = self._file.read(self._position, length)
-        self._position += length
+        if length:
+            buffer[:length] = self._file.read(self._position, length)
+            self._position += length
         return length
 
 

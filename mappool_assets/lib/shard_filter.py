@@ -84,6 +84,8 @@ class ShardReport:
         Bytes of both files that were read, and their whole size.
     fingerprint : str
         Of the inputs; the data version of the partition.
+    is_reused : bool
+        Nothing was done: the stored maps were made from the same inputs.
     """
 
     shard: str
@@ -94,6 +96,7 @@ class ShardReport:
     bytes_read: int = 0
     bytes_listed: int = 0
     fingerprint: str = ""
+    is_reused: bool = False
 
 
 def output_schema(dimension: int) -> pa.Schema:
@@ -153,7 +156,8 @@ def filter_shard(
             kept.flush()
             report.rows_kept = writer.rows_written
             report.rows_dropped = {r: report.rows_dropped[r] for r in DROP_REASONS if report.rows_dropped.get(r)}
-            writer.provenance = Provenance(inputs, report.rows_in, report.rows_kept, report.rows_dropped)
+            measures = {"score_counts": report.score_counts.tolist()}
+            writer.provenance = Provenance(inputs, report.rows_in, report.rows_kept, report.rows_dropped, measures)
         report.fingerprint = writer.provenance.fingerprint
         report.bytes_read = sum(file.bytes_read for file in files)
         return report
@@ -340,3 +344,17 @@ def _bad(url: str, what: str, rule: str, got: str) -> BadShard:
     return BadShard(
         what, where=url, rule=rule, got=got, action="Fetch this shard again, or leave it out; other shards go on."
     )
+
+
+def first_rows(shard: PoolShard, storage: Storage, rows: int) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Yield url, sha256 and ``l14_img`` (float16) of a shard's first rows, reading little more than these."""
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(open_ranged(url, storage)) for url in (shard.parquet_url, shard.npz_url)]
+        parquet = stack.enter_context(_open_parquet(files[0]))
+        (images,) = stack.enter_context(open_matrices(files[1], ["l14_img"]))
+        vectors = images.take(np.arange(min(rows, images.rows)))
+        batches = parquet.iter_batches(max(len(vectors), 1), columns=["url", "sha256"])
+        listed = (row for batch in batches for row in batch.to_pylist())
+        for row, vector in zip(listed, vectors, strict=False):
+            if row["url"] and row["sha256"]:
+                yield row["url"], row["sha256"], vector

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -102,16 +103,25 @@ def _executor(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_limit_threads,
+        initializer=_start_worker,
         initargs=(max(1, available_cores() // workers),),
     )
 
 
-def _limit_threads(threads: int) -> None:
-    """Give a worker its share of the cores: matrix libraries otherwise start one thread a core in each."""
+def _start_worker(threads: int) -> None:
+    """Give a worker its share of the cores, and let it end with the process that started it, even if killed."""
+    import numpy  # noqa: F401  threadpoolctl limits only what is loaded
     import threadpoolctl
 
     threadpoolctl.threadpool_limits(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _timed(function: Callable[[Task], Result], task: Task) -> Outcome[Task, Result]:

@@ -1,0 +1,30 @@
+"""Assembles what Dagster loads; nothing else happens here."""
+
+import dagster as dg
+
+from mappool_assets.defs import mappool
+from mappool_assets.defs.automation import JOBS, SCHEDULES, SENSORS
+from mappool_assets.defs.resources import resources_from_environment
+
+
+def build_defs(**overrides: dg.ConfigurableResource) -> dg.Definitions:
+    """Return the platform's definitions.
+
+    Parameters
+    ----------
+    **overrides
+        Resources by name, in place of those that the environment sets.
+    """
+    assets = dg.load_assets_from_package_module(mappool)
+    return dg.Definitions(
+        assets=dg.with_source_code_references(assets),
+        asset_checks=dg.load_asset_checks_from_package_module(mappool),
+        jobs=JOBS,
+        schedules=SCHEDULES,
+        sensors=SENSORS,
+        resources={**resources_from_environment(), **overrides},
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs()

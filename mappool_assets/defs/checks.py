@@ -1,0 +1,64 @@
+"""Asset checks that are SQL: a file under ``sql/checks`` selects the rows that break a rule; no row, and it holds.
+
+They run inside the asset's own step: in a run that ends with failed partitions, later steps are skipped.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+import pyarrow as pa
+
+from mappool_assets.lib import sql_files
+from mappool_assets.lib.lake import Lake
+
+ROWS_ACCOUNTED = "rows_accounted"
+OF_SHARD_MAPS = ("shard_maps_uid_unique", "shard_maps_score_over_threshold", ROWS_ACCOUNTED)
+CHECKS = {
+    "training_set": ("training_set_splits_disjoint", ROWS_ACCOUNTED),
+    "training_embeddings": (ROWS_ACCOUNTED,),
+    "pool_shards": (ROWS_ACCOUNTED,),
+    "shard_maps": OF_SHARD_MAPS,
+    "published_dataset": (*OF_SHARD_MAPS, "pool_shards_scored_or_missing"),
+}
+SHOWN_ROWS = 10
+
+
+def sql_check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    """Return the specifications of an asset's checks; their description is the question that the SQL answers."""
+    return [
+        dg.AssetCheckSpec(name, asset=key, description=sql_files.question(f"checks/{name}"))
+        for name in CHECKS[key.path[-1]]
+    ]
+
+
+def sql_check_results(
+    key: dg.AssetKey, lake: Lake, *, table: str | None = None, partitions: Sequence[str] | None = None
+) -> Iterator[dg.AssetCheckResult]:
+    """Run an asset's checks.
+
+    Parameters
+    ----------
+    table, partitions
+        Bound where a statement has these parameters (``$shards`` takes the partitions too); None means all.
+    """
+    bound = {"table": table, "partitions": partitions, "shards": partitions}
+    for name in CHECKS[key.path[-1]]:
+        statement = f"checks/{name}"
+        offending = sql_files.run(
+            lake, statement, **{p: bound[p] for p in sql_files.parameters(statement)}
+        )
+        yield dg.AssetCheckResult(
+            check_name=name,
+            asset_key=key,
+            passed=offending.num_rows == 0,
+            description=f"{sql_files.question(statement)} {offending.num_rows:,} found.",
+            metadata={"offending_rows": offending.num_rows, **_examples(offending)},
+        )
+
+
+def _examples(offending: pa.Table) -> dict[str, dg.MetadataValue]:
+    rows = offending.slice(0, SHOWN_ROWS).to_pylist()
+    if not rows:
+        return {}
+    records = [dg.TableRecord({name: str(value) for name, value in row.items()}) for row in rows]
+    return {"first_rows": dg.MetadataValue.table(records)}

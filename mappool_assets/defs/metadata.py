@@ -1,0 +1,92 @@
+"""Metadata as people read it in the UI: counts and rates, schemas, links, plots."""
+
+import base64
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import dagster as dg
+import pyarrow as pa
+
+from mappool_assets.lib.lake import Lake, Provenance
+
+
+def column_schema(schema: pa.Schema) -> dg.TableSchema:
+    """Return an Arrow schema as Dagster shows it."""
+    return dg.TableSchema(
+        [
+            dg.TableColumn(field.name, str(field.type), constraints=dg.TableColumnConstraints(field.nullable))
+            for field in schema
+        ]
+    )
+
+
+def row_counts(rows_in: int, rows_kept: int, rows_dropped: Mapping[str, int]) -> dict[str, dg.MetadataValue]:
+    """Return where rows went: in, kept, share kept, dropped by reason."""
+    return {
+        "rows_in": dg.MetadataValue.int(rows_in),
+        "rows_kept": dg.MetadataValue.int(rows_kept),
+        "kept_percent": dg.MetadataValue.float(round(100 * rows_kept / rows_in, 4) if rows_in else 0.0),
+        "rows_dropped": dg.MetadataValue.md(reasons_table(rows_dropped)),
+        **{f"dropped_{reason}": dg.MetadataValue.int(rows) for reason, rows in rows_dropped.items()},
+    }
+
+
+def reasons_table(rows_dropped: Mapping[str, int]) -> str:
+    """Return a markdown table of dropped rows by reason, most first."""
+    if not rows_dropped:
+        return "none"
+    lines = [f"| {reason} | {rows:,} |" for reason, rows in sorted(rows_dropped.items(), key=lambda x: -x[1])]
+    return "\n".join(["| reason | rows |", "| --- | ---: |", *lines])
+
+
+def table_metadata(lake: Lake, table: str) -> dict[str, object]:
+    """Return what there is to say of an unpartitioned table: row counts, file, size, columns."""
+    made = lake.provenance(table)
+    assert made is not None
+    with lake.open_table(table) as file:
+        schema = file.schema_arrow
+    return {
+        **row_counts(made.rows_in, made.rows_kept, made.rows_dropped),
+        **file_metadata(lake, lake.table_path(table)),
+        "dagster/row_count": made.rows_kept,
+        "dagster/column_schema": column_schema(schema),
+    }
+
+
+def file_metadata(lake: Lake, path: str) -> dict[str, dg.MetadataValue]:
+    """Return where a file of the lake lies and how large it is."""
+    url = lake.url(path)
+    return {
+        "dagster/uri": dg.MetadataValue.url(Path(url).as_uri() if lake.is_local else url),
+        "bytes": dg.MetadataValue.int(lake.size_bytes(path)),
+    }
+
+
+def image(png: bytes, title: str) -> dg.MarkdownMetadataValue:
+    """Return a picture that the UI shows inline."""
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})")
+
+
+def data_version(made: Provenance) -> dg.DataVersion:
+    """Return the version of a table: the fingerprint of what made it."""
+    return dg.DataVersion(made.fingerprint)
+
+
+def log_progress(
+    context: dg.AssetExecutionContext, things: str, every_seconds: float = 10.0
+) -> Callable[[int, int | None], None]:
+    """Return a progress function that logs a live count with an estimate of what is left, now and then."""
+    began = time.perf_counter()
+    last = began
+
+    def progress(done: int, total: int | None) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        if now - last < every_seconds and done != total:
+            return
+        last = now
+        left = f", about {(now - began) / done * (total - done):.0f} s left" if total and 0 < done < total else ""
+        context.log.info(f"{done:,}{f' of {total:,}' if total else ''} {things}{left}")
+
+    return progress

@@ -1,0 +1,157 @@
+"""Settings: one frozen resource a concern. The environment is read here and nowhere else in Python."""
+
+import os
+from typing import NamedTuple
+
+import dagster as dg
+
+from mappool_assets.lib.encoder import ClipEncoder
+from mappool_assets.lib.lake import Lake
+from mappool_assets.lib.ranged_file import Storage
+from mappool_assets.lib.training_set import TrainingSetSettings
+from mappool_assets.lib.web_fetch import FetchRules
+from mappool_assets.lib.workers import available_cores
+
+
+class Setting(NamedTuple):
+    """An environment variable: its default and what it decides."""
+
+    default: str
+    meaning: str
+
+
+SETTINGS = {
+    "MAPPOOL_LAKE": Setting("data/lake", "Where all tables live: a folder or `s3://bucket/prefix`"),
+    "MAPPOOL_TRAINING_IMAGES": Setting(
+        "data/training_images",
+        "Labelled images: a folder per class, a `.csv`/`.parquet` table, or `hf://datasets/owner/name`",
+    ),
+    "MAPPOOL_POSITIVE_LABEL": Setting("map", "The label that means map; every other one means no map"),
+    "MAPPOOL_POOL": Setting(
+        "hf://datasets/mlfoundations/datacomp_small",
+        "The pool: `hf://datasets/owner/name[@revision]`, a folder, `s3://bucket/prefix`, or an HTTP listing",
+    ),
+    "MAPPOOL_ENCODER_MODEL": Setting("ViT-L-14", "open_clip model; must be the one that made the pool's embeddings"),
+    "MAPPOOL_ENCODER_PRETRAINED": Setting("openai", "open_clip weights; empty for `local-dir:` models"),
+    "MAPPOOL_DEVICE": Setting("", "`cuda`, `mps` or `cpu`; empty chooses the best there is"),
+    "MAPPOOL_CLASSIFIER": Setting(
+        "svm_poly", "Which of the table is used: `centroid_l2`, `logistic_regression`, `mlp` or `svm_poly`"
+    ),
+    "MAPPOOL_THRESHOLD": Setting("0.0", "Score over which an image is a map; raise it for precision"),
+    "MAPPOOL_WORKERS": Setting("0", "Processes that filter shards at once; 0 means one a core"),
+    "MAPPOOL_PUBLISH_TO": Setting("data/published", "Folder that receives the dataset"),
+    "MAPPOOL_TITLE": Setting("Map pool", "The dataset's name on its card"),
+    "MAPPOOL_S3_ENDPOINT": Setting("", "Address of an S3-compatible store instead of AWS"),
+    "MAPPOOL_HUB_ENDPOINT": Setting("", "Address of a Hub other than huggingface.co"),
+    "MAPPOOL_ALLOW_PRIVATE_ADDRESSES": Setting(
+        "0", "1 lets image URLs point into private networks: for the demo and tests only"
+    ),
+}
+
+
+def setting(name: str) -> str:
+    """Return a setting from the environment, or its default."""
+    return os.environ.get(name, SETTINGS[name].default)
+
+
+class LakeResource(dg.ConfigurableResource):
+    """The lake: where all tables live."""
+
+    root: str
+    s3_endpoint: str = ""
+
+    def open(self) -> Lake:
+        """Return the lake."""
+        return Lake(self.root, self.s3_endpoint or None)
+
+
+class PoolResource(dg.ConfigurableResource):
+    """The pool to filter, and how its store is reached."""
+
+    source: str
+    s3_endpoint: str = ""
+    hub_endpoint: str = ""
+
+    def storage(self) -> Storage:
+        """Return how files of the pool are read."""
+        return Storage(self.s3_endpoint or None, self.hub_endpoint or None)
+
+
+class WebResource(dg.ConfigurableResource):
+    """How images are fetched from the web."""
+
+    allow_private_addresses: bool = False
+
+    def rules(self) -> FetchRules:
+        """Return the limits that every URL is held to."""
+        return FetchRules(allow_private_addresses=self.allow_private_addresses)
+
+
+class TrainingImagesResource(dg.ConfigurableResource):
+    """Labelled images to learn from."""
+
+    source: str
+    positive_label: str = "map"
+
+    def settings(self) -> TrainingSetSettings:
+        """Return how the training set is made."""
+        return TrainingSetSettings(positive_label=self.positive_label)
+
+
+class EncoderResource(dg.ConfigurableResource):
+    """The CLIP model whose embeddings the pool ships."""
+
+    model: str = "ViT-L-14"
+    pretrained: str = "openai"
+    device: str = ""
+
+    def load(self) -> ClipEncoder:
+        """Return the encoder; its weights are loaded on first use."""
+        return ClipEncoder(self.model, self.pretrained or None, device=self.device or None)
+
+
+class ClassifierResource(dg.ConfigurableResource):
+    """Which classifier decides, and from which score on."""
+
+    method: str = "svm_poly"
+    threshold: float = 0.0
+
+
+class FilterResource(dg.ConfigurableResource):
+    """How many shards are filtered at once."""
+
+    workers: int = 0
+
+    def worker_count(self) -> int:
+        """Return the processes to use: as set, or one a core."""
+        return self.workers or available_cores()
+
+
+class PublishResource(dg.ConfigurableResource):
+    """Where the dataset is published, and under which name."""
+
+    target: str
+    title: str = "Map pool"
+
+
+def resources_from_environment() -> dict[str, dg.ConfigurableResource]:
+    """Return every resource as the environment (and a ``.env`` file, which Dagster loads) sets it."""
+    s3_endpoint, hub_endpoint = setting("MAPPOOL_S3_ENDPOINT"), setting("MAPPOOL_HUB_ENDPOINT")
+    return {
+        "lake": LakeResource(root=setting("MAPPOOL_LAKE"), s3_endpoint=s3_endpoint),
+        "pool": PoolResource(source=setting("MAPPOOL_POOL"), s3_endpoint=s3_endpoint, hub_endpoint=hub_endpoint),
+        "web": WebResource(allow_private_addresses=setting("MAPPOOL_ALLOW_PRIVATE_ADDRESSES") == "1"),
+        "training_images": TrainingImagesResource(
+            source=setting("MAPPOOL_TRAINING_IMAGES"), positive_label=setting("MAPPOOL_POSITIVE_LABEL")
+        ),
+        "encoder": EncoderResource(
+            model=setting("MAPPOOL_ENCODER_MODEL"),
+            pretrained=setting("MAPPOOL_ENCODER_PRETRAINED"),
+            device=setting("MAPPOOL_DEVICE"),
+        ),
+        "classifier_choice": ClassifierResource(
+            method=setting("MAPPOOL_CLASSIFIER"), threshold=float(setting("MAPPOOL_THRESHOLD"))
+        ),
+        "filtering": FilterResource(workers=int(setting("MAPPOOL_WORKERS"))),
+        "publishing": PublishResource(target=setting("MAPPOOL_PUBLISH_TO"), title=setting("MAPPOOL_TITLE")),
+    }

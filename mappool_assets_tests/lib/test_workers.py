@@ -1,0 +1,96 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from mappool_assets.lib.errors import BadShard
+from mappool_assets.lib.workers import WorkerKilled, available_cores, run_tasks
+
+
+def square_or_fail(task):
+    if task == 3:
+        raise BadShard("bad", where="task 3", rule="r", got="g", action="a")
+    return task * task
+
+
+def die_on_five(task):
+    if task == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return task, os.getpid()
+
+
+def threads_and_pid(_):
+    import threadpoolctl
+
+    return os.getpid(), max((pool["num_threads"] for pool in threadpoolctl.threadpool_info()), default=1)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_task_has_one_outcome_and_an_error_ends_only_its_own(workers):
+    outcomes = {outcome.task: outcome for outcome in run_tasks(square_or_fail, range(6), workers)}
+    assert sorted(outcomes) == list(range(6))
+    assert isinstance(outcomes[3].error, BadShard)
+    assert outcomes[3].error.where == "task 3"
+    assert {task: o.result for task, o in outcomes.items() if task != 3} == {0: 0, 1: 1, 2: 4, 4: 16, 5: 25}
+
+
+def test_a_killed_worker_costs_its_task_only():
+    outcomes = list(run_tasks(die_on_five, range(10), 2))
+    assert sorted(outcome.task for outcome in outcomes) == list(range(10))
+    failed = [outcome for outcome in outcomes if outcome.error]
+    assert [outcome.task for outcome in failed] == [5]
+    assert isinstance(failed[0].error, WorkerKilled)
+    assert "memory" in str(failed[0].error)
+
+
+def test_workers_share_the_cores():
+    found = [outcome.result for outcome in run_tasks(threads_and_pid, range(4), 2)]
+    assert len({pid for pid, _ in found}) <= 2
+    assert all(threads <= max(1, available_cores() // 2) for _, threads in found)
+
+
+def test_workers_end_when_the_process_that_started_them_is_killed(tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(
+        textwrap.dedent(
+            f"""
+            import os, time
+            from pathlib import Path
+            from mappool_assets.lib.workers import run_tasks
+
+            def sleep(task):
+                Path({str(tmp_path)!r}, f"pid-{{os.getpid()}}").touch()
+                time.sleep(60)
+
+            if __name__ == "__main__":
+                list(run_tasks(sleep, [1, 2], 2))
+            """
+        )
+    )
+    parent = subprocess.Popen([sys.executable, str(script)])
+    try:
+        pids = wait_for(lambda: [int(path.name[4:]) for path in tmp_path.glob("pid-*")], lambda found: len(found) == 2)
+    finally:
+        parent.kill()
+        parent.wait()
+    assert wait_for(lambda: [pid for pid in pids if is_running(pid)], lambda left: not left) == []
+
+
+def is_running(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def wait_for(look, is_enough, seconds=20.0):
+    until = time.monotonic() + seconds
+    while not is_enough(found := look()) and time.monotonic() < until:
+        time.sleep(0.05)
+    return found
