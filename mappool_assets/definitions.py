@@ -1,6 +1,11 @@
 """Assembles what Dagster loads; nothing else happens here."""
 
+import warnings
+
 import dagster as dg
+
+# What we use of it is pinned in constraints.txt; without this each process prints a page of it.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 from mappool_assets.defs import mappool
 from mappool_assets.defs.automation import JOBS, SCHEDULES, SENSORS

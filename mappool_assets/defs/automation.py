@@ -9,7 +9,7 @@ from mappool_assets.defs.mappool.classifier import classifier
 from mappool_assets.defs.mappool.pool_shards import pool_shards
 from mappool_assets.defs.mappool.published_dataset import published_dataset
 from mappool_assets.defs.mappool.shard_maps import shard_maps
-from mappool_assets.defs.partitions import pool_shard
+from mappool_assets.defs.partitions import POOL_SHARD, pool_shard
 from mappool_assets.defs.resources import PoolResource
 from mappool_assets.lib.pool import list_pool
 
@@ -53,7 +53,7 @@ def new_pool_shards(context: dg.SensorEvaluationContext, pool: PoolResource) -> 
     """
     with as_failures():
         listing = list_pool(pool.source, pool.storage())
-    known = set(context.instance.get_dynamic_partitions(pool_shard.name))
+    known = set(context.instance.get_dynamic_partitions(POOL_SHARD))
     new: Sequence[str] = [shard.shard for shard in listing.shards if shard.shard not in known]
     if not new:
         return dg.SkipReason(f"All {len(listing.shards):,} shards at {pool.source} are known")

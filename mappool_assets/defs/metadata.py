@@ -4,6 +4,7 @@ import base64
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -40,7 +41,7 @@ def reasons_table(rows_dropped: Mapping[str, int]) -> str:
     return "\n".join(["| reason | rows |", "| --- | ---: |", *lines])
 
 
-def table_metadata(lake: Lake, table: str) -> dict[str, object]:
+def table_metadata(lake: Lake, table: str) -> dict[str, Any]:
     """Return what there is to say of an unpartitioned table: row counts, file, size, columns."""
     made = lake.provenance(table)
     assert made is not None

@@ -7,6 +7,7 @@ then counts as failed exactly those that were planned and not materialised.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import dagster as dg
 
@@ -33,7 +34,7 @@ class PartitionResult:
 
     partition: str
     data_version: str = ""
-    metadata: Mapping[str, object] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     progress: str = ""
     error: Exception | None = None
 

@@ -1,6 +1,7 @@
 """Settings: one frozen resource a concern. The environment is read here and nowhere else in Python."""
 
 import os
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import dagster as dg
@@ -47,11 +48,6 @@ SETTINGS = {
         "0", "1 lets image URLs point into private networks: for the demo and tests only"
     ),
 }
-
-
-def setting(name: str) -> str:
-    """Return a setting from the environment, or its default."""
-    return os.environ.get(name, SETTINGS[name].default)
 
 
 class LakeResource(dg.ConfigurableResource):
@@ -107,7 +103,7 @@ class EncoderResource(dg.ConfigurableResource):
 
     def load(self) -> ClipEncoder:
         """Return the encoder; its weights are loaded on first use."""
-        return ClipEncoder(self.model, self.pretrained or None, device=self.device or None)
+        return ClipEncoder(self.model, self.pretrained, device=self.device or None)
 
 
 class ClassifierResource(dg.ConfigurableResource):
@@ -134,8 +130,12 @@ class PublishResource(dg.ConfigurableResource):
     title: str = "Map pool"
 
 
-def resources_from_environment() -> dict[str, dg.ConfigurableResource]:
-    """Return every resource as the environment (and a ``.env`` file, which Dagster loads) sets it."""
+def resources_from(environment: Mapping[str, str]) -> dict[str, dg.ConfigurableResource]:
+    """Return every resource as the settings say; what is not set has its default."""
+
+    def setting(name: str) -> str:
+        return environment.get(name, SETTINGS[name].default)
+
     s3_endpoint, hub_endpoint = setting("MAPPOOL_S3_ENDPOINT"), setting("MAPPOOL_HUB_ENDPOINT")
     return {
         "lake": LakeResource(root=setting("MAPPOOL_LAKE"), s3_endpoint=s3_endpoint),
@@ -155,3 +155,8 @@ def resources_from_environment() -> dict[str, dg.ConfigurableResource]:
         "filtering": FilterResource(workers=int(setting("MAPPOOL_WORKERS"))),
         "publishing": PublishResource(target=setting("MAPPOOL_PUBLISH_TO"), title=setting("MAPPOOL_TITLE")),
     }
+
+
+def resources_from_environment() -> dict[str, dg.ConfigurableResource]:
+    """Return every resource as the process's environment (and a ``.env`` file, which Dagster loads) sets it."""
+    return resources_from(os.environ)

@@ -56,7 +56,9 @@ DROP_REASONS = (
 class Scorer(Protocol):
     """What scores embeddings: :class:`~mappool_assets.lib.decision.MapClassifier`, or a faster equal of it."""
 
-    threshold: float
+    @property
+    def threshold(self) -> float:
+        """Score over which a row is a map."""
 
     @property
     def dimension(self) -> int:

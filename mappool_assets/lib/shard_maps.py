@@ -85,7 +85,7 @@ def filter_tasks(lake: Lake, shards: Sequence[str], storage: Storage) -> list[Fi
             action="Materialise pool_shards, or leave these partitions out.",
         )
     source, revision = pool_source(lake)
-    classifier = stored_classifier(lake).classifier
+    classifier = stored_classifier(lake)
     return [
         FilterTask(known[s], source, revision, classifier.classifier_id, classifier.threshold, lake, storage)
         for s in shards
@@ -120,7 +120,7 @@ def _filter(task: FilterTask) -> ShardReport:
 @functools.lru_cache(maxsize=1)
 def _classifier(lake: Lake, classifier_id: str) -> MapClassifier:
     """Load the classifier once a worker; a new id, a new load."""
-    classifier = stored_classifier(lake).classifier
+    classifier = stored_classifier(lake)
     if classifier.classifier_id != classifier_id:
         raise BadModel(
             "The lake's classifier was replaced during the run",

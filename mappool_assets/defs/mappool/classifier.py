@@ -35,8 +35,8 @@ def classifier(
         context.log.info(f"{chosen.classifier_id} was trained from the same inputs: kept")
     return dg.MaterializeResult(
         metadata={
-            "accuracy_table": dg.MetadataValue.md(accuracy_markdown(report.evaluations, report.seconds)),
-            "accuracy_plot": image(accuracy_plot(report.evaluations), "accuracy by method"),
+            "accuracy_table": dg.MetadataValue.md(accuracy_markdown(report.evaluations, report.seconds, chosen.kind)),
+            "accuracy_plot": image(accuracy_plot(report.evaluations, chosen.kind), "accuracy by method"),
             "classifier_id": chosen.classifier_id,
             "threshold": chosen.threshold,
             "encoder_id": chosen.encoder_id,

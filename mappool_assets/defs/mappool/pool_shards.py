@@ -10,7 +10,6 @@ from mappool_assets.defs.resources import LakeResource, PoolResource
 from mappool_assets.lib.pool import list_pool
 from mappool_assets.lib.pool_shards import TABLE, known_shards, write_pool_shards
 
-
 KEY = dg.AssetKey(["mappool", "pool_shards"])
 
 
@@ -23,9 +22,7 @@ KEY = dg.AssetKey(["mappool", "pool_shards"])
     check_specs=sql_check_specs(KEY),
     retry_policy=RETRY_TRANSIENT,
 )
-def pool_shards(
-    context: dg.AssetExecutionContext, lake: LakeResource, pool: PoolResource
-) -> dg.MaterializeResult:
+def pool_shards(context: dg.AssetExecutionContext, lake: LakeResource, pool: PoolResource) -> dg.MaterializeResult:
     """One row is one shard of the pool: its key, its two files, their sizes and versions at a pinned revision.
 
     Found at a Hub dataset, a folder, an S3 prefix or an HTTP listing. Each shard becomes a partition of

@@ -1,6 +1,7 @@
 """The maps of each shard."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -58,9 +59,7 @@ def shard_maps(
     with as_failures():
         tasks = filter_tasks(lake.open(), context.partition_keys, pool.storage())
     outcomes = filter_shards(tasks, workers=filtering.worker_count(), force=config.force)
-    failed = materialise_each(
-        context, _results(outcomes, lake.open(), len(tasks)), [classifier.key, pool_shards.key]
-    )
+    failed = materialise_each(context, _results(outcomes, lake.open(), len(tasks)), [classifier.key, pool_shards.key])
     failed_shards = {result.partition for result in failed}
     done = [task.shard.shard for task in tasks if task.shard.shard not in failed_shards]
     yield from sql_check_results(KEY, lake.open(), table=TABLE, partitions=done)
@@ -88,9 +87,7 @@ def _results(
         )
 
 
-def _metadata(
-    report: ShardReport, outcome: Outcome[FilterTask, ShardReport], lake: Lake
-) -> dict[str, object]:
+def _metadata(report: ShardReport, outcome: Outcome[FilterTask, ShardReport], lake: Lake) -> dict[str, Any]:
     plot = score_histogram_plot(HISTOGRAM_EDGES, np.asarray(report.score_counts), outcome.task.threshold)
     return {
         **row_counts(report.rows_in, report.rows_kept, report.rows_dropped),

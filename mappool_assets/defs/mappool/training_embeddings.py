@@ -31,12 +31,12 @@ def training_embeddings(
     """
     with as_failures():
         clip = encoder.load()
-        written = write_training_embeddings(lake.open(), clip, progress=log_progress(context, "images"))
+        made = write_training_embeddings(lake.open(), clip, progress=log_progress(context, "images"))
     return dg.MaterializeResult(
         metadata={
             **table_metadata(lake.open(), TRAINING_EMBEDDINGS),
             "encoder_id": clip.encoder_id,
         },
-        data_version=data_version(written.provenance),
+        data_version=data_version(made),
         check_results=list(sql_check_results(KEY, lake.open(), table=TRAINING_EMBEDDINGS)),
     )

@@ -6,7 +6,8 @@ from mappool_assets.defs.checks import sql_check_results, sql_check_specs
 from mappool_assets.defs.failures import RETRY_TRANSIENT, as_failures
 from mappool_assets.defs.metadata import data_version, image, log_progress, table_metadata
 from mappool_assets.defs.resources import LakeResource, TrainingImagesResource, WebResource
-from mappool_assets.lib.training_set import TRAINING_SET, sample_sheet, write_training_set
+from mappool_assets.lib.training_samples import sample_sheet
+from mappool_assets.lib.training_set import TRAINING_SET, write_training_set
 
 KEY = dg.AssetKey(["mappool", "training_set"])
 

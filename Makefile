@@ -1,0 +1,52 @@
+# make demo   the whole of MapPool on a small world, from nothing to a published folder
+# make ui     Dagster's web UI: on your settings (.env) where there are any, else on the demo's
+# make test   the tests, with all that they need
+# make lint   style and types
+# make bench  measured claims (CLAIM=name for one)
+
+PYTHON ?= python3
+SHELL := /bin/bash
+BIN := .venv/bin
+READY := .venv/ready
+
+# Your settings and their instance, or the demo's.
+ifneq ($(wildcard .env),)
+SETTINGS := .env
+export DAGSTER_HOME := $(CURDIR)/data/dagster_home
+else
+SETTINGS := data/demo/world/demo.env
+export DAGSTER_HOME := $(CURDIR)/data/demo/dagster_home
+endif
+
+.PHONY: demo ui test lint clean
+
+demo: export DAGSTER_HOME := $(CURDIR)/data/demo/dagster_home
+demo: $(READY) data/demo/dagster_home/dagster.yaml
+	@$(BIN)/mappool demo --folder data/demo
+
+ui: $(READY) $(DAGSTER_HOME)/dagster.yaml
+	@set -a; if [ -f $(SETTINGS) ]; then . ./$(SETTINGS); fi; set +a; exec $(BIN)/dagster dev -w workspace.yaml
+
+test: $(READY)
+	$(BIN)/pytest -n 2
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv data/demo
+
+%/dagster.yaml: dagster.yaml
+	@mkdir -p $(@D)
+	@cp dagster.yaml $@
+
+# uv resolves and installs in a tenth of pip's time; pip fetches it.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 12) else \
+	    f"Python 3.11 or 3.12 is needed (img2dataset does not import on 3.13); this is {v[0]}.{v[1]}. Try: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check uv==0.13.8
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --constraints constraints.txt --editable '.[dev]'
+	@touch $@

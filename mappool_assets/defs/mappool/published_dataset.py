@@ -1,0 +1,76 @@
+"""The dataset that people load."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from mappool_assets.defs.checks import OF_SHARD_MAPS, sql_check_results, sql_check_specs
+from mappool_assets.defs.failures import RETRY_TRANSIENT, as_failures
+from mappool_assets.defs.mappool.classifier import classifier
+from mappool_assets.defs.mappool.pool_shards import pool_shards
+from mappool_assets.defs.mappool.shard_maps import shard_maps
+from mappool_assets.defs.metadata import log_progress
+from mappool_assets.defs.resources import LakeResource, PublishResource
+from mappool_assets.lib.publish.dataset_card import CardSettings
+from mappool_assets.lib.publish.publish_target import FolderTarget
+from mappool_assets.lib.publish.publisher import PublishReport, publish
+
+KEY = dg.AssetKey(["mappool", "published_dataset"])
+
+
+@dg.asset(
+    key=KEY,
+    group_name="mappool",
+    kinds={"parquet", "huggingface"},
+    owners=["team:mappool"],
+    code_version="1",
+    deps=[shard_maps, classifier, pool_shards],
+    check_specs=sql_check_specs(KEY),
+    retry_policy=RETRY_TRANSIENT,
+    pool="published_dataset",
+)
+def published_dataset(
+    context: dg.AssetExecutionContext, lake: LakeResource, publishing: PublishResource
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+    """The corpus as MapPool publishes it: `part_*/HASH.parquet`, `file_list.json`, card and checksums.
+
+    Only what is new or changed is written; an unchanged corpus writes nothing. Nothing is published while a rule is
+    broken anywhere in the corpus. Known shards without maps yet are listed as missing, with the reason.
+    """
+    checked = list(sql_check_results(KEY, lake.open(), only=OF_SHARD_MAPS))
+    yield from checked
+    broken = [result for result in checked if not result.passed]
+    if broken:
+        raise dg.Failure(
+            "Not published, because the corpus breaks a rule: "
+            + "; ".join(f"{result.check_name} ({result.description})" for result in broken)
+            + " Filter the shards concerned again with force, or remove their files from the lake.",
+            allow_retries=False,
+        )
+    with as_failures():
+        report = publish(
+            lake.open(),
+            FolderTarget(Path(publishing.target)),
+            CardSettings(pretty_name=publishing.title),
+            log_progress(context, "shards"),
+        )
+    yield from sql_check_results(KEY, lake.open(), only=("pool_shards_scored_or_missing",))
+    yield dg.MaterializeResult(metadata=_metadata(report, publishing.target))
+
+
+def _metadata(report: PublishReport, target: str) -> dict[str, Any]:
+    folder = Path(target).absolute()
+    return {
+        "folder": dg.MetadataValue.path(str(folder)),
+        "card": dg.MetadataValue.md((folder / "README.md").read_text(encoding="utf-8").split("\n---\n", 1)[-1]),
+        "dagster/row_count": report.rows,
+        "gigabytes": round(report.bytes_total / 1e9, 6),
+        "shards": report.shards,
+        "missing_shards": report.missing_shards,
+        "files_written": report.files_written,
+        "files_unchanged": report.files_unchanged,
+        "files_removed": report.files_removed,
+        "bytes_written": report.bytes_written,
+    }

@@ -1,0 +1,105 @@
+"""The layer rule: definitions → defs → lib; groups never import each other; numerical modules touch nothing."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "mappool_assets"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# Modules of lib that work on arrays and values alone. What they may import of the package besides each other: errors.
+NUMERICAL = {
+    "classifiers",
+    "decision",
+    "evaluation",
+    "errors",
+    "perceptual_hash",
+    "plots",
+    "row_rules",
+    "training_set_rules",
+}
+
+
+def name_of(path):
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_of(path):
+    """Yield every module that a file imports, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def offenders(is_forbidden, paths):
+    return sorted({(name_of(path), module) for path in paths for module in imports_of(path) if is_forbidden(module)})
+
+
+def below(*parts):
+    return [path for path in MODULES if PACKAGE.joinpath(*parts) in (path, *path.parents)]
+
+
+def test_lib_knows_nothing_of_dagster_nor_of_the_layers_above():
+    above = ("dagster", "mappool_assets.defs", "mappool_assets.definitions", "mappool_assets.cli", "mappool_assets.demo")
+    assert len(below("lib")) > 20
+    assert offenders(lambda module: module.startswith(above), below("lib")) == []
+
+
+def test_defs_do_not_import_what_assembles_them():
+    above = ("mappool_assets.definitions", "mappool_assets.cli", "mappool_assets.demo")
+    assert offenders(lambda module: module.startswith(above), below("defs")) == []
+
+
+def test_groups_never_import_each_other():
+    groups = [path.name for path in (PACKAGE / "defs").iterdir() if path.is_dir() and path.name != "__pycache__"]
+    for group in groups:
+        others = tuple(f"mappool_assets.defs.{other}" for other in groups if other != group)
+        assert offenders(lambda module, others=others: module.startswith(others), below("defs", group)) == []
+
+
+def test_numerical_modules_import_none_that_touch_the_world():
+    allowed = {f"mappool_assets.lib.{name}" for name in NUMERICAL}
+    paths = [PACKAGE / "lib" / f"{name}.py" for name in NUMERICAL]
+
+    def is_forbidden(module):
+        return module.startswith("mappool_assets.") and not any(
+            module == name or module.startswith(f"{name}.") for name in allowed | {"mappool_assets.lib"}
+        )
+
+    assert offenders(is_forbidden, paths) == []
+
+
+@pytest.mark.parametrize("path", below("lib"), ids=name_of)
+def test_lib_reads_no_environment_no_wall_clock_and_no_global_random_state(path):
+    text = path.read_text(encoding="utf-8")
+    for forbidden in ("os.environ", "os.getenv", "time.time(", "datetime.today(", "np.random.seed", "random.seed("):
+        assert forbidden not in text
+    if path.name != "ranged_file.py" and path.name != "web_fetch.py":  # Retry-After names a date
+        assert "datetime.now(" not in text
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_nothing_is_pickled(path):
+    text = path.read_text(encoding="utf-8")
+    for forbidden in ("import pickle", "import joblib", "allow_pickle=True", "torch.load("):
+        assert forbidden not in text
+
+
+def test_sql_is_run_by_the_lake_alone():
+    importers = {name for name, _ in offenders(lambda module: module.split(".")[0] == "duckdb", MODULES)}
+    assert importers == {"mappool_assets.lib.lake"}
+
+
+def test_loading_the_definitions_loads_no_heavy_package():
+    heavy = ("torch", "open_clip", "sklearn", "sklearnex", "matplotlib", "datasets", "pandas", "duckdb", "img2dataset")
+    code = f"import sys, mappool_assets.definitions; print([m for m in {heavy} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+    assert found.stderr == ""
