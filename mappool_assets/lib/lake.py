@@ -28,6 +28,7 @@ from mappool_assets.lib.errors import BadSetting, MissingInput
 
 PROVENANCE_KEY = b"mappool_assets"
 WHOLE = "all"  # the partition of an unpartitioned table
+NO_FILES = "No files found"  # what DuckDB says where a table's glob matches nothing; other errors are real ones
 SQL_FOLDER = next(
     folder for base in (1, 2) if (folder := Path(__file__).parents[base] / "sql").is_dir()
 )  # inside an installed package, or beside it in a checkout
@@ -54,12 +55,15 @@ class Provenance:
         Rows read and rows in the file.
     rows_dropped : mapping of str to int
         Rows refused, by reason; ``rows_in == rows_kept + sum(rows_dropped.values())``.
+    measures : mapping
+        Further figures about the rows that follow from the inputs, such as a histogram.
     """
 
     inputs: Mapping[str, Any]
     rows_in: int
     rows_kept: int
     rows_dropped: Mapping[str, int] = field(default_factory=dict)
+    measures: Mapping[str, Any] = field(default_factory=dict)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -75,6 +79,7 @@ class Provenance:
                 "rows_in": self.rows_in,
                 "rows_kept": self.rows_kept,
                 "rows_dropped": self.rows_dropped,
+                "measures": self.measures,
             },
             sort_keys=True,
         )
@@ -83,7 +88,8 @@ class Provenance:
     def from_json(cls, text: str | bytes) -> Provenance:
         """Parse what :meth:`to_json` wrote."""
         document = json.loads(text)
-        return cls(document["inputs"], document["rows_in"], document["rows_kept"], document["rows_dropped"])
+        document.pop("fingerprint")
+        return cls(**document)
 
 
 @dataclass(frozen=True)
@@ -150,9 +156,7 @@ class Lake:
         import boto3
 
         bucket, prefix = self._bucket_and_prefix()
-        boto3.client("s3", endpoint_url=self.s3_endpoint).upload_file(
-            str(file), bucket, f"{prefix}/{path}".lstrip("/")
-        )
+        boto3.client("s3", endpoint_url=self.s3_endpoint).upload_file(str(file), bucket, f"{prefix}/{path}".lstrip("/"))
 
     def exists(self, path: str) -> bool:
         """Tell whether a file is there."""
@@ -221,11 +225,12 @@ class Lake:
             yield parquet
 
     def provenance(self, table: str, partition: str = WHOLE) -> Provenance | None:
-        """Return what made a table, or None where it is not there."""
+        """Return what made a table, or None where it is not there or does not say."""
         if not self.exists(self.table_path(table, partition)):
             return None
         with self.open_table(table, partition) as file:
-            return Provenance.from_json(file.metadata.metadata[PROVENANCE_KEY])
+            recorded = (file.metadata.metadata or {}).get(PROVENANCE_KEY)
+            return Provenance.from_json(recorded) if recorded else None
 
     def is_made_from(self, inputs: Mapping[str, Any], table: str, partition: str = WHOLE) -> bool:
         """Tell whether a table is there and was made from exactly these inputs."""
@@ -253,19 +258,33 @@ class Lake:
 
         with duckdb.connect() as connection:
             connection.register_filesystem(_duckdb_filesystem(self.filesystem))
-            for view in (SQL_FOLDER / "lake.sql").read_text(encoding="utf-8").split(";\n"):
-                with contextlib.suppress(duckdb.IOException):  # no file matches: the table is not made yet
-                    connection.execute(view)
+            unreadable = _create_views(connection)
             try:
-                return connection.execute(statement, dict(parameters or {})).to_arrow_table()
-            except duckdb.CatalogException as error:
+                return connection.sql(statement, params=dict(parameters or {})).to_arrow_table()
+            except (duckdb.CatalogException, duckdb.IOException) as error:
+                if isinstance(error, duckdb.IOException) and NO_FILES not in str(error):
+                    raise
                 raise MissingInput(
-                    "SQL reads a table that is not there",
+                    "SQL reads a table that is not there or cannot be read",
                     where=self.root,
                     rule="tables made by earlier assets",
-                    got=str(error).splitlines()[0],
-                    action="Materialise the asset of that name first.",
+                    got="; ".join(str(e).splitlines()[0] for e in (error, *unreadable)),
+                    action="Materialise the asset of that name first; delete a file that is damaged.",
                 ) from error
+
+
+def _create_views(connection: Any) -> list[Exception]:
+    """Create the views of ``sql/lake.sql``; return why some could not be, save that their tables are not made yet."""
+    import duckdb
+
+    unreadable: list[Exception] = []
+    for definition in (SQL_FOLDER / "lake.sql").read_text(encoding="utf-8").split(";\n"):
+        try:
+            connection.execute(definition)
+        except duckdb.Error as error:
+            if NO_FILES not in str(error):
+                unreadable.append(error)
+    return unreadable
 
 
 class TableWriter:
@@ -295,11 +314,11 @@ class TableWriter:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            if self.provenance is None or self.provenance.rows_kept != self.rows_written:
-                raise AssertionError(f"{self.rows_written} rows written under provenance {self.provenance}")
-            self._parquet.add_key_value_metadata({PROVENANCE_KEY.decode(): self.provenance.to_json()})
-        self._parquet.close()
+        with self._parquet:
+            if kind is None:
+                if self.provenance is None or self.provenance.rows_kept != self.rows_written:
+                    raise AssertionError(f"{self.rows_written} rows written under provenance {self.provenance}")
+                self._parquet.add_key_value_metadata({PROVENANCE_KEY.decode(): self.provenance.to_json()})
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from mappool_assets.lib.npz import RowMatrix, open_matrices
 from mappool_assets.lib.pool import PoolShard
 from mappool_assets.lib.ranged_file import RangedFile, Storage, open_ranged
 from mappool_assets.lib.row_rules import LEAST_AGREEING_SHARE, embedding_faults, pairs_agree
+from mappool_assets.lib.vectors import as_vectors
 
 TABLE = "mappool/shard_maps"
 CODE_VERSION = "1"  # raise when the same inputs would give other rows
@@ -331,11 +332,6 @@ class _KeptRows:
         ]
         schema = output_schema(images.shape[1])
         self._writer.write(pa.table(columns, schema=schema).filter(pa.array(is_sound)))
-
-
-def as_vectors(rows: np.ndarray) -> pa.FixedSizeListArray:
-    """Return an (n, d) float16 matrix as an Arrow column of n lists."""
-    return pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])
 
 
 def _count(report: ShardReport, reason: str, rows: int) -> None:

@@ -1,0 +1,166 @@
+"""Classifiers as files: ``model.safetensors`` for the arrays, ``classifier.json`` for everything else, no pickle.
+
+The JSON carries the SHA-256 of the safetensors and is written last, so that a pair of which only one file was
+replaced never loads. The same classifier gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mappool_assets.lib.decision import MapClassifier
+from mappool_assets.lib.errors import BadModel, MissingInput
+from mappool_assets.lib.evaluation import Evaluation
+from mappool_assets.lib.lake import replacing
+
+MODEL_NAME, DOCUMENT_NAME = "model.safetensors", "classifier.json"
+FORMAT, FORMAT_VERSION = "mappool-assets map classifier", 1
+# One key, because safetensors writes several in an order that changes from process to process (0.8.0).
+METADATA_KEY = "mappool_assets"
+
+
+@dataclass(frozen=True)
+class ClassifierRecord:
+    """A classifier with what is known of it.
+
+    Attributes
+    ----------
+    classifier : MapClassifier
+    evaluations : tuple of Evaluation
+        All methods of the table, on the same evaluation split.
+    inputs : mapping
+        What it was trained from; equal inputs mean there is nothing to train.
+    """
+
+    classifier: MapClassifier
+    evaluations: tuple[Evaluation, ...]
+    inputs: Mapping[str, Any]
+
+
+def to_bytes(record: ClassifierRecord) -> tuple[bytes, bytes]:
+    """Return the contents of ``model.safetensors`` and ``classifier.json``."""
+    from safetensors.numpy import save
+
+    classifier = record.classifier
+    identity = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "kind": classifier.kind,
+        "parameters": classifier.parameters,
+        "threshold": classifier.threshold,
+        "encoder_id": classifier.encoder_id,
+        "training_set_id": classifier.training_set_id,
+        "classifier_id": classifier.classifier_id,
+        "dimension": classifier.dimension,
+    }
+    model = save(dict(classifier.arrays), {METADATA_KEY: json.dumps(identity, sort_keys=True)})
+    document = identity | {
+        "model_sha256": hashlib.sha256(model).hexdigest(),
+        "evaluations": [dataclasses.asdict(evaluation) for evaluation in record.evaluations],
+        "inputs": record.inputs,
+    }
+    text = json.dumps(document, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    return model, f"{text}\n".encode()
+
+
+def from_bytes(model: bytes, document: bytes, where: str) -> ClassifierRecord:
+    """Read what :func:`to_bytes` returned.
+
+    Parameters
+    ----------
+    model, document : bytes
+    where : str
+        Their folder, for the error.
+
+    Raises
+    ------
+    BadModel
+        A file that is damaged, not of this format, or not the other's companion.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    fields = _parsed(document, where)
+    digest = hashlib.sha256(model).hexdigest()
+    if fields.get("model_sha256") != digest:
+        raise _unusable(
+            f"{where}/{MODEL_NAME}",
+            f"the file that {DOCUMENT_NAME} was written for, SHA-256 {fields.get('model_sha256')}",
+            f"SHA-256 {digest}: one of the two was replaced or damaged",
+        )
+    try:
+        classifier = MapClassifier(
+            kind=fields["kind"],
+            arrays=load(model),
+            parameters=fields["parameters"],
+            threshold=fields["threshold"],
+            encoder_id=fields["encoder_id"],
+            training_set_id=fields["training_set_id"],
+        )
+        evaluations = tuple(Evaluation(**row) for row in fields["evaluations"])
+        record = ClassifierRecord(classifier, evaluations, fields["inputs"])
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+        got = f"{type(error).__name__}: {error}"
+        raise _unusable(where, "the fields and arrays of a map classifier", got) from error
+    if fields.get("classifier_id") != classifier.classifier_id:
+        rule = f"numbers that make {fields.get('classifier_id')}, as {DOCUMENT_NAME} says"
+        raise _unusable(where, rule, f"numbers that make {classifier.classifier_id}")
+    return record
+
+
+def save_classifier(record: ClassifierRecord, folder: Path) -> None:
+    """Write the two files into a folder, which is made if it is not there."""
+    model, document = to_bytes(record)
+    for name, content in ((MODEL_NAME, model), (DOCUMENT_NAME, document)):
+        with replacing(folder / name) as temporary:
+            temporary.write_bytes(content)
+
+
+def load_classifier(folder: Path) -> ClassifierRecord:
+    """Read the two files of a folder.
+
+    Raises
+    ------
+    MissingInput
+        One of them is not there.
+    BadModel
+        As :func:`from_bytes`.
+    """
+    for name in (DOCUMENT_NAME, MODEL_NAME):
+        if not (folder / name).is_file():
+            raise MissingInput(
+                "A classifier's file is not there",
+                where=str(folder / name),
+                rule=f"a folder with {MODEL_NAME} and {DOCUMENT_NAME}",
+                got="nothing",
+                action="Give the folder of a saved classifier.",
+            )
+    return from_bytes((folder / MODEL_NAME).read_bytes(), (folder / DOCUMENT_NAME).read_bytes(), where=str(folder))
+
+
+def _parsed(document: bytes, where: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(document)
+    except ValueError as error:
+        raise _unusable(f"{where}/{DOCUMENT_NAME}", "JSON", str(error)) from error
+    found = (fields.get("format"), fields.get("format_version")) if isinstance(fields, dict) else type(fields)
+    if found != (FORMAT, FORMAT_VERSION):
+        rule = f"format {FORMAT!r}, version {FORMAT_VERSION}"
+        raise _unusable(f"{where}/{DOCUMENT_NAME}", rule, str(found))
+    return fields
+
+
+def _unusable(where: str, rule: str, got: str) -> BadModel:
+    return BadModel(
+        "The classifier cannot be loaded",
+        where=where,
+        rule=rule,
+        got=got,
+        action="Train it again (materialise mappool/classifier), or copy both of its files anew.",
+    )
