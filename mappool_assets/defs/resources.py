@@ -8,7 +8,7 @@ import dagster as dg
 
 from mappool_assets.lib.encoder import ClipEncoder
 from mappool_assets.lib.lake import Lake
-from mappool_assets.lib.ranged_file import Storage
+from mappool_assets.lib.ranged_file.base import Storage
 from mappool_assets.lib.training_set import TrainingSetSettings
 from mappool_assets.lib.web_fetch import FetchRules
 from mappool_assets.lib.workers import available_cores

@@ -1,5 +1,5 @@
 """The craft: what the assets do, without Dagster, environment variables, clocks or global random state.
 
-Numerical modules (``classifiers``, ``decision``, ``evaluation``, ``perceptual_hash``) work on arrays and never
+Numerical modules (``decision``, ``evaluation``, ``row_rules`` …) work on arrays and never
 import those that touch the world (``lake``, ``ranged_file``, ``pool``, ``npz``, ``web_fetch``, ``encoder`` …).
 """

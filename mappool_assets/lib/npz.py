@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from mappool_assets.lib.errors import BadShard
-from mappool_assets.lib.ranged_file import LocalFile, RangedFile
+from mappool_assets.lib.ranged_file.base import RangedFile
+from mappool_assets.lib.ranged_file.stores import LocalFile
 
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # APPNOTE.TXT 4.3.7
 LOCAL_SIGNATURE = b"PK\x03\x04"

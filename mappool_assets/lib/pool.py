@@ -17,7 +17,9 @@ from typing import NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
 from mappool_assets.lib.errors import BadSetting, SourceUnavailable
-from mappool_assets.lib.ranged_file import HUB_ADDRESS, Storage, local_version, open_ranged
+from mappool_assets.lib.ranged_file.base import Storage
+from mappool_assets.lib.ranged_file.http import HUB_ADDRESS
+from mappool_assets.lib.ranged_file.stores import local_version, open_ranged
 
 SHARD_FILE = re.compile(r"(?:(?P<part>part_[^/]+)/)?(?P<key>[0-9A-Za-z_-]+)\.(?P<kind>parquet|npz)")
 LISTING_WORKERS = 16  # HTTP listings carry no sizes: one small request a file
@@ -34,7 +36,7 @@ class PoolShard:
     part : str
         The source's folder (``part_…``), or "" in a flat pool.
     parquet_url, npz_url : str
-        Addresses for :func:`~mappool_assets.lib.ranged_file.open_ranged`.
+        Addresses for :func:`~mappool_assets.lib.ranged_file.stores.open_ranged`.
     parquet_bytes, npz_bytes : int
         Sizes.
     parquet_version, npz_version : str

@@ -9,7 +9,7 @@ import numpy as np
 
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.pool_shards import known_shards
-from mappool_assets.lib.ranged_file import Storage
+from mappool_assets.lib.ranged_file.base import Storage
 from mappool_assets.lib.shard_filter import first_rows
 
 SHARDS, ROWS_A_SHARD = 4, 64  # enough for 16 verified images where three of four addresses are dead

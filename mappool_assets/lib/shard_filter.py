@@ -21,7 +21,8 @@ from mappool_assets.lib.errors import BadShard, SourceChanged
 from mappool_assets.lib.lake import Lake, Provenance, TableWriter
 from mappool_assets.lib.npz import RowMatrix, open_matrices
 from mappool_assets.lib.pool import PoolShard
-from mappool_assets.lib.ranged_file import RangedFile, Storage, open_ranged
+from mappool_assets.lib.ranged_file.base import RangedFile, Storage
+from mappool_assets.lib.ranged_file.stores import open_ranged
 from mappool_assets.lib.row_rules import LEAST_AGREEING_SHARE, embedding_faults, pairs_agree
 from mappool_assets.lib.vectors import as_vectors
 
@@ -138,7 +139,7 @@ def filter_shard(
     BadShard
         The files are malformed or do not belong together; nothing is written.
     SourceChanged, SourceUnavailable, MissingInput
-        See :func:`~mappool_assets.lib.ranged_file.open_ranged`; nothing is written.
+        See :func:`~mappool_assets.lib.ranged_file.stores.open_ranged`; nothing is written.
     """
     with contextlib.ExitStack() as stack:
         files = [

@@ -16,7 +16,7 @@ from mappool_assets.lib.errors import BadModel, MappoolError, MissingInput
 from mappool_assets.lib.lake import Lake, Provenance, fingerprint
 from mappool_assets.lib.pool import PoolShard
 from mappool_assets.lib.pool_shards import known_shards, pool_source
-from mappool_assets.lib.ranged_file import Storage
+from mappool_assets.lib.ranged_file.base import Storage
 from mappool_assets.lib.shard_filter import CODE_VERSION, TABLE, ShardReport, filter_shard
 from mappool_assets.lib.workers import Outcome, run_tasks
 

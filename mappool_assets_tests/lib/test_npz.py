@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mappool_assets.lib.errors import BadShard
 from mappool_assets.lib.npz import open_matrices
-from mappool_assets.lib.ranged_file import LocalFile
+from mappool_assets.lib.ranged_file.stores import LocalFile
 
 ROWS, WIDTH = 1_000, 24
 MATRIX = np.random.default_rng(0).standard_normal((ROWS, WIDTH)).astype(np.float16)

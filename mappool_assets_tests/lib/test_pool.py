@@ -5,7 +5,7 @@ from mappool_assets.lib.errors import BadSetting, SourceUnavailable
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.pool import list_pool
 from mappool_assets.lib.pool_shards import known_shards, pool_source, write_pool_shards
-from mappool_assets.lib.ranged_file import Storage
+from mappool_assets.lib.ranged_file.base import Storage
 from mappool_assets_tests.range_server import serve, status
 from mappool_assets_tests.s3_server import serve_s3
 

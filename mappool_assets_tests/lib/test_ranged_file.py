@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mappool_assets.lib.errors import BadSetting, MissingInput, SourceChanged, SourceUnavailable
-from mappool_assets.lib.ranged_file import LocalFile, Storage, open_ranged
+from mappool_assets.lib.ranged_file.base import Storage
+from mappool_assets.lib.ranged_file.stores import LocalFile, open_ranged
 from mappool_assets_tests import range_server
 from mappool_assets_tests.range_server import changed, fine, reset_after, serve, status, whole_file
 from mappool_assets_tests.s3_server import serve_s3

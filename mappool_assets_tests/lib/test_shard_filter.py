@@ -13,7 +13,7 @@ from mappool_assets.lib.decision import LOGISTIC_REGRESSION, MapClassifier
 from mappool_assets.lib.errors import BadShard, MappoolError, MissingInput, SourceChanged
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.pool import list_pool
-from mappool_assets.lib.ranged_file import Storage
+from mappool_assets.lib.ranged_file.base import Storage
 from mappool_assets.lib.shard_filter import filter_shard
 from mappool_assets_tests.range_server import reset_after, serve
 

@@ -1,0 +1,72 @@
+-- How does SQL see the lake? A view per table; a view whose files are not there yet is left out.
+
+-- What made the given partitions of a table: NULL means all partitions, or all tables. Only the footers of the files
+-- named are read, which is why this is a macro: parquet_kv_metadata opens every file before a WHERE applies.
+CREATE MACRO lineage_of(of_table, of_partitions) AS TABLE
+WITH footers AS (
+    SELECT file_name, json(decode(value)) AS provenance
+    FROM parquet_kv_metadata(CASE
+        WHEN of_table IS NULL THEN ['lake://*/*/*.parquet']
+        WHEN of_partitions IS NULL OR len(of_partitions) = 0 THEN ['lake://' || of_table || '/*.parquet']
+        ELSE list_transform(of_partitions, LAMBDA p: 'lake://' || of_table || '/' || p || '.parquet')
+    END)
+    WHERE key = 'mappool_assets'::BLOB
+)
+SELECT
+    parse_dirpath(replace(file_name, 'lake://', '')) AS "table",
+    parse_filename(file_name, true) AS partition,
+    provenance ->> '$.fingerprint' AS fingerprint,
+    provenance -> '$.inputs' AS inputs,
+    (provenance ->> '$.rows_in')::BIGINT AS rows_in,
+    (provenance ->> '$.rows_kept')::BIGINT AS rows_kept,
+    (provenance -> '$.rows_dropped')::MAP(VARCHAR, BIGINT) AS rows_dropped
+FROM footers
+WHERE of_partitions IS NULL OR list_contains(of_partitions, parse_filename(file_name, true));
+
+-- The rows really in the files, beside what their provenance says.
+CREATE MACRO row_counts_of(of_table, of_partitions) AS TABLE
+SELECT
+    parse_dirpath(replace(file_name, 'lake://', '')) AS "table",
+    parse_filename(file_name, true) AS partition,
+    num_rows AS row_count
+FROM parquet_file_metadata(CASE
+    WHEN of_table IS NULL THEN ['lake://*/*/*.parquet']
+    WHEN of_partitions IS NULL OR len(of_partitions) = 0 THEN ['lake://' || of_table || '/*.parquet']
+    ELSE list_transform(of_partitions, LAMBDA p: 'lake://' || of_table || '/' || p || '.parquet')
+END)
+WHERE of_partitions IS NULL OR list_contains(of_partitions, parse_filename(file_name, true));
+
+CREATE VIEW lineage AS SELECT * FROM lineage_of(NULL, NULL);
+
+CREATE VIEW training_set AS SELECT * FROM read_parquet('lake://mappool/training_set/*.parquet');
+
+CREATE VIEW training_set_dropped AS SELECT * FROM read_parquet('lake://mappool/training_set_dropped/*.parquet');
+
+CREATE VIEW training_embeddings AS SELECT * FROM read_parquet('lake://mappool/training_embeddings/*.parquet');
+
+CREATE VIEW classifier_evaluation AS SELECT * FROM read_parquet('lake://mappool/classifier_evaluation/*.parquet');
+
+CREATE VIEW pool_shards AS SELECT * FROM read_parquet('lake://mappool/pool_shards/*.parquet');
+
+-- A listing of the folder, empty rather than absent before the first shard is scored.
+CREATE VIEW scored_shards AS
+SELECT parse_filename(file, true) AS shard FROM glob('lake://mappool/shard_maps/*.parquet');
+
+-- A filter on shard, also list_contains($shards, shard), keeps the other files from being opened.
+CREATE VIEW shard_maps AS
+SELECT * EXCLUDE (filename), parse_filename(filename, true) AS shard
+FROM read_parquet('lake://mappool/shard_maps/*.parquet', filename = true);
+
+-- No shard has failed until one has: empty rather than absent.
+CREATE VIEW shard_failures AS
+SELECT
+    NULL::VARCHAR AS shard, NULL::VARCHAR AS error, NULL::VARCHAR AS what, NULL::VARCHAR AS "where",
+    NULL::VARCHAR AS rule, NULL::VARCHAR AS got, NULL::VARCHAR AS action
+WHERE false;
+
+CREATE OR REPLACE VIEW shard_failures AS SELECT * FROM read_parquet('lake://mappool/shard_failures/*.parquet');
+
+-- No shard is declared missing until something is published.
+CREATE VIEW missing_shards AS SELECT NULL::VARCHAR AS shard, NULL::VARCHAR AS reason WHERE false;
+
+CREATE OR REPLACE VIEW missing_shards AS SELECT * FROM read_parquet('lake://mappool/missing_shards/*.parquet');
