@@ -1,5 +1,6 @@
 """The dataset that people load."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,11 @@ def published_dataset(
             log_progress(context, "shards"),
         )
     yield from sql_check_results(KEY, lake.open(), only=("pool_shards_scored_or_missing",))
-    yield dg.MaterializeResult(metadata=_metadata(report, publishing.target))
+    checksums = (Path(publishing.target) / "SHA256SUMS").read_bytes()
+    yield dg.MaterializeResult(
+        metadata=_metadata(report, publishing.target),
+        data_version=dg.DataVersion(hashlib.sha256(checksums).hexdigest()[:16]),
+    )
 
 
 def _metadata(report: PublishReport, target: str) -> dict[str, Any]:
