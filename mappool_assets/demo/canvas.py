@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,33 @@ INK: Colour = (45, 45, 50)
 _NOISE_STEP = 2  # pixels between the support points of noise; finer detail is drawn as lines
 _PERSISTENCE = 0.55  # weight of each octave relative to the one before: coasts rough, hills smooth enough
 
-_ONSETS = "b br c d dr f g h k l m n p r s st t tr v w z th gl kr".split()
-_VOWELS = "a e i o u a e o ia ei au".split()
+_ONSETS = [
+    "b",
+    "br",
+    "c",
+    "d",
+    "dr",
+    "f",
+    "g",
+    "h",
+    "k",
+    "l",
+    "m",
+    "n",
+    "p",
+    "r",
+    "s",
+    "st",
+    "t",
+    "tr",
+    "v",
+    "w",
+    "z",
+    "th",
+    "gl",
+    "kr",
+]
+_VOWELS = ["a", "e", "i", "o", "u", "a", "e", "o", "ia", "ei", "au"]
 _CODAS = ["", "", "n", "r", "l", "s", "nd", "rn", "lm", "x", "ck"]
 _ENDINGS = ["", "", "a", "ia", "burg", "ford", "stad", "ville", " Bay", "mora", "holm", "wick", "dorf", "haven"]
 
@@ -101,8 +126,10 @@ class Sheet:
     ) -> None:
         """Write at a point, by Pillow's two-letter anchors, perhaps with a halo that frees it from what is below."""
         position = (x * OVERSAMPLING, y * OVERSAMPLING)
-        stroke = {"stroke_width": OVERSAMPLING, "stroke_fill": halo} if halo else {}
-        self._draw.text(position, text, colour, _font(round(size * OVERSAMPLING)), anchor, **stroke)
+        font = _font(round(size * OVERSAMPLING))
+        self._draw.text(
+            position, text, colour, font, anchor, stroke_width=OVERSAMPLING if halo else 0, stroke_fill=halo
+        )
 
     def finish(self) -> Image.Image:
         """Return the picture."""
@@ -170,7 +197,12 @@ def draw_contours(raster: npt.NDArray[np.uint8], field: Field, interval: float, 
     raster[edge] = colour
 
 
-def edges(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
+def two_tone(where: npt.NDArray[np.bool_], colour: Colour, other: Colour) -> npt.NDArray[np.uint8]:
+    """Colour a mask, and the rest."""
+    return np.array([other, colour], np.uint8).take(where, axis=0)
+
+
+def edges(labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """Tell where a cell's right or lower neighbour has another label."""
     edge = np.zeros(labels.shape, bool)
     edge[:-1] = labels[:-1] != labels[1:]
@@ -192,7 +224,7 @@ def nearest_seed(seeds: Points, width: int, height: int, warp: Field | None = No
     return nearest.repeat(2, 0).repeat(2, 1)[:height, :width]
 
 
-def wander(random: Random, start: Sequence[float], end: Sequence[float], roughness: float = 0.15) -> Points:
+def wander(random: Random, start: npt.ArrayLike, end: npt.ArrayLike, roughness: float = 0.15) -> Points:
     """Return a line from one point to another that strays by about the roughness times its length."""
     steps = 24
     along = np.linspace(0, 1, steps)[:, None]

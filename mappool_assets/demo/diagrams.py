@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from mappool_assets.demo import canvas
 from mappool_assets.demo.canvas import INK, Colour, Random, Sheet, any_colour, choose, jitter, place_name
 from mappool_assets.demo.topographic_maps import WHITE, blot
 
-WORDS = "the of and market data report growth year new people first sales time about more which their value".split()
+WORDS = [
+    "the",
+    "of",
+    "and",
+    "market",
+    "data",
+    "report",
+    "growth",
+    "year",
+    "new",
+    "people",
+    "first",
+    "sales",
+    "time",
+    "about",
+    "more",
+    "which",
+    "their",
+    "value",
+]
 GREY: Colour = (225, 225, 225)
 
 
@@ -20,7 +41,7 @@ def chart(sheet: Sheet, random: Random) -> str:
     if kind == "pie":
         shares = np.r_[0, np.cumsum(random.dirichlet(np.full(random.integers(3, 8), 2.0)))] * 360
         radius = (bottom - top) / 2
-        for start, end in zip(shares[:-1], shares[1:], strict=True):
+        for start, end in itertools.pairwise(shares):
             sheet.slice(sheet.width / 2, top + radius, radius, (start, end), any_colour(random, 40, 240))
         return "pie chart of market shares"
     for y in np.linspace(top, bottom, 6):
@@ -98,7 +119,7 @@ def floor_plan(sheet: Sheet, random: Random) -> str:
         sheet.line(np.array([(left + 8, bottom), (left + 24, bottom)]), WHITE, wall + 1)
         sheet.arc(left + 8, bottom, 16, (270, 360), (120, 120, 120))
         sheet.text((left + right) / 2, (top + bottom) / 2, choose(random, ["Bedroom", "Kitchen", "Bath", "Living"]), 8)
-        sheet.text((left + right) / 2, (top + bottom) / 2 + 10, f"{random.integers(4, 30)} m²", 7)
+        sheet.text((left + right) / 2, (top + bottom) / 2 + 10, f"{random.integers(4, 30)} sq m", 7)
     return f"floor plan, {random.integers(2, 6)} rooms, 2nd floor"
 
 
@@ -166,7 +187,7 @@ def mind_map(sheet: Sheet, random: Random) -> str:
     """Near to a map by name: boxes and arrows, a flow chart or family tree."""
     sheet.rectangle((-2, -2, sheet.width + 2, sheet.height + 2), choose(random, [WHITE, (245, 248, 250)]))
     nodes = random.uniform(0.12, 0.88, (random.integers(5, 12), 2)) * (sheet.width, sheet.height)
-    for a, b in zip(nodes[:-1], nodes[1:], strict=True):
+    for a, b in itertools.pairwise(nodes):
         sheet.line(np.array([a, (b[0], a[1]), b]), (110, 110, 120), 1.2)
     fill = any_colour(random, 150)
     for x, y in nodes:

@@ -10,7 +10,6 @@ import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 from PIL import Image
 
 from mappool_assets.demo import diagrams, pictures, thematic_maps, topographic_maps
@@ -54,7 +53,7 @@ NON_MAPS: Mapping[str, Artist] = {
 }
 NEAR_MAP_SHARE = 0.15  # of the non-maps: enough to be confused, few enough to look like the web
 _SIDES = (180, 420)  # pixels, small ones more often; CommonPool's are larger, which would only cost time here
-_GREY_SHARE = 0.06  # of all pictures, as grey-level files: decoders must convert them
+_GREY_SHARE = 0.03  # of all pictures, as grey-level files: decoders must convert them
 _JPEG_SHARE = 0.7
 
 

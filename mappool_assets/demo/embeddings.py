@@ -97,9 +97,11 @@ def caption_vectors(images: npt.NDArray[np.float32], random: np.random.Generator
     noise = unit_rows(noise - np.einsum("ij,ij->i", noise, images)[:, None] * images)
     low, high = _COSINE_RANGE
     cosine = (low + (high - low) * random.beta(3, 3, (len(images), 1))).astype(np.float32)
-    return cosine * images + np.sqrt(1 - cosine**2) * noise
+    sine: npt.NDArray[np.float32] = np.sqrt(1 - cosine**2)
+    return cosine * images + sine * noise
 
 
 def unit_rows(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Scale each row to length 1."""
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    norms: npt.NDArray[np.float32] = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / norms

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MODEL: dict[str, Any] = {
     "embed_dim": 768,  # as ViT-L/14, so that shards have CommonPool's widths
     "vision_cfg": {
-        "image_size": 48,
+        "image_size": 64,
         "patch_size": 4,  # many small patches: averages over them know textures
         "width": 64,
         "head_width": 64,
@@ -36,7 +36,7 @@ MODEL: dict[str, Any] = {
     "text_cfg": {"context_length": 77, "vocab_size": 49_408, "width": 64, "heads": 2, "layers": 1},
 }
 PREPROCESSING: dict[str, Any] = {
-    "size": 48,
+    "size": 64,
     "mean": [0.6, 0.6, 0.58],  # about the drawings' own
     "std": [0.28, 0.28, 0.28],
     "interpolation": "bilinear",

@@ -8,6 +8,7 @@ from mappool_assets.demo import canvas
 from mappool_assets.demo.canvas import INK, Colour, Random, Sheet, any_colour, choose, jitter, scaled
 from mappool_assets.demo.topographic_maps import WHITE, blot
 
+Outline = list[tuple[float, float]]
 SKIES: list[list[Colour]] = [
     [(90, 150, 220), (200, 225, 245)],
     [(60, 50, 110), (230, 110, 80), (255, 210, 120)],
@@ -17,23 +18,47 @@ SKIES: list[list[Colour]] = [
 ]
 
 
+def _box(left: float, top: float, right: float, bottom: float) -> Outline:
+    return [(left, top), (right, top), (right, bottom), (left, bottom)]
+
+
+def _disc(x: float, y: float, radius: float) -> Outline:
+    angles = np.linspace(0, 2 * np.pi, 40)
+    return np.stack([x + radius * np.cos(angles), y + radius * np.sin(angles)], 1).tolist()
+
+
+# Goods as parts: an outline in units of the picture's scale, and how bright it is.
+GOODS: dict[str, list[tuple[Outline, float]]] = {
+    "bottle": [(_box(-0.12, -1.2, 0.12, 0), 1), (_box(-0.38, -0.4, 0.38, 1), 1), (_box(-0.38, 0, 0.38, 0.55), 2.5)],
+    "mug": [(_disc(0.65, 0.35, 0.4), 1), (_disc(0.65, 0.35, 0.25), 2.5), (_box(-0.6, -0.1, 0.6, 1), 1)],
+    "gift box": [(_box(-1, -0.5, 1, 1), 1), (_box(-0.12, -0.5, 0.12, 1), 2), (_box(-1, 0.1, 1, 0.3), 2)],
+    "lamp": [(_box(-0.05, -0.9, 0.05, 1), 0.3), ([(-0.4, -1), (0.4, -1), (0.8, 0), (-0.8, 0)], 1)],
+    "ball": [(_disc(-0.4 * (1 - r), -0.4 * (1 - r), r), 1.6 - 0.7 * r) for r in np.linspace(1, 0.1, 12)],
+    "T-shirt": [
+        (_box(-0.6, -0.9, 0.6, 1), 1),
+        ([(-0.6, -0.9), (-1.2, -0.3), (-0.9, 0), (-0.6, -0.3)], 0.9),
+        ([(0.6, -0.9), (1.2, -0.3), (0.9, 0), (0.6, -0.3)], 0.9),
+    ],
+}
+
+
 def landscape(sheet: Sheet, random: Random) -> str:
     """Hills in layers under a sky, perhaps a sun and a lake."""
     sky = choose(random, SKIES)
-    x = np.arange(sheet.width)
+    columns = np.arange(sheet.width)
     clouds = canvas.noise(random, sheet.width, sheet.height, 3, 5)
     raster = canvas.tint(np.linspace(0, 1, sheet.height, dtype=np.float32)[:, None] + 0.25 * (clouds - 0.5), sky)
     sheet.paint(raster)
     if random.random() < 0.6:
         size = random.uniform(8, 22)
-        sheet.ellipse(random.uniform(20, sheet.width - 20), sheet.height * random.uniform(0.15, 0.45), size, size,
-                      (255, 244, 200))  # fmt: skip
+        x, y = random.uniform(20, sheet.width - 20), sheet.height * random.uniform(0.15, 0.45)
+        sheet.ellipse(x, y, size, size, (255, 244, 200))
     base, layers = any_colour(random, 30, 130), int(random.integers(3, 6))
     for layer in range(layers):
         nearness = (layer + 1) / layers
         ridge = canvas.noise(random, sheet.width, 8, 3 + 3 * nearness, 5)[4]
         top = sheet.height * (0.3 + 0.55 * nearness) - ridge * sheet.height * 0.35
-        outline = np.stack([np.r_[x, sheet.width, 0], np.r_[top, sheet.height, sheet.height]], 1)
+        outline = np.stack([np.r_[columns, sheet.width, 0], np.r_[top, sheet.height, sheet.height]], 1)
         haze = [int(b * nearness + s * (1 - nearness)) for b, s in zip(base, sky[-1], strict=True)]
         sheet.polygon(outline, (haze[0], haze[1], haze[2]))
     if random.random() < 0.4:
@@ -69,39 +94,21 @@ def portrait(sheet: Sheet, random: Random) -> str:
 
 
 def product(sheet: Sheet, random: Random) -> str:
-    """A bottle, mug, box, lamp or ball on a plain ground with a shadow."""
+    """One of :data:`GOODS` on a plain ground with a shadow, perhaps with a price."""
     ground = choose(random, [WHITE, WHITE, (245, 245, 245), (225, 215, 205), any_colour(random, 150)])
-    shade = np.linspace(1, 0.86, sheet.height, dtype=np.float32)[:, None, None]
-    sheet.paint((np.uint8(ground) * shade * np.ones((1, sheet.width, 1))).astype(np.uint8))
+    shade = np.linspace(1, 0.86, sheet.height)[:, None, None] * np.ones((1, sheet.width, 1))
+    sheet.paint((np.array(ground) * shade).astype(np.uint8))
     x, y, size = sheet.width / 2, sheet.height * 0.55, min(sheet.width, sheet.height) * random.uniform(0.2, 0.32)
-    colour = any_colour(random, 20, 230)
     sheet.ellipse(x, y + size, size * 0.9, size * 0.14, scaled(ground, 0.78))
-    kind = choose(random, ["bottle", "mug", "gift box", "lamp", "ball", "T-shirt"])
-    if kind == "bottle":
-        sheet.rectangle((x - size * 0.12, y - size * 1.2, x + size * 0.12, y), colour)
-        sheet.rectangle((x - size * 0.38, y - size * 0.5, x + size * 0.38, y + size), colour, radius=8)
-        sheet.rectangle((x - size * 0.38, y, x + size * 0.38, y + size * 0.55), WHITE)
-    elif kind == "mug":
-        sheet.ellipse(x + size * 0.65, y + size * 0.2, size * 0.35, size * 0.4, None, colour)
-        sheet.rectangle((x - size * 0.6, y - size * 0.5, x + size * 0.6, y + size), colour, radius=6)
-        sheet.ellipse(x, y - size * 0.5, size * 0.6, size * 0.14, scaled(colour, 0.6))
-    elif kind == "gift box":
-        sheet.rectangle((x - size, y - size * 0.5, x + size, y + size), colour)
-        sheet.rectangle((x - size * 0.12, y - size * 0.5, x + size * 0.12, y + size), any_colour(random))
-    elif kind == "lamp":
-        sheet.line(np.array([(x, y - size), (x, y + size)]), INK, 4)
-        sheet.polygon(np.array([(x - size * 0.4, y - size), (x + size * 0.4, y - size), (x + size * 0.8, y), (x - size * 0.8, y)]), colour)  # fmt: skip
-    elif kind == "ball":
-        for ring in np.linspace(1, 0.1, 12):
-            sheet.ellipse(x - size * (1 - ring) * 0.4, y - size * (1 - ring) * 0.4, size * ring, size * ring,
-                          scaled(colour, 1.6 - 0.7 * ring))  # fmt: skip
-    else:
-        sheet.rectangle((x - size * 0.6, y - size, x + size * 0.6, y + size), colour)
-        for side in (-1, 1):
-            sheet.polygon(np.array([(x + side * size * 0.5, y - size), (x + side * size * 1.2, y - size * 0.4), (x + side * size * 0.5, y - size * 0.3)]), colour)  # fmt: skip
+    name = choose(random, list(GOODS))
+    colour = any_colour(random, 20, 230)
+    for outline, factor in GOODS[name]:
+        sheet.polygon(np.array(outline) * size + np.array([x, y]), scaled(colour, factor))
+    if name == "mug":
+        sheet.ellipse(x, y - size * 0.1, size * 0.6, size * 0.14, scaled(colour, 0.6))
     if random.random() < 0.4:
         sheet.text(sheet.width - 8, 14, f"${random.integers(5, 200)}.99", 15, (200, 30, 30), "rm")
-    return f"{choose(random, ['new', 'vintage', 'handmade', 'discounted'])} {kind}, free shipping"
+    return f"{choose(random, ['new', 'vintage', 'handmade', 'discounted'])} {name}, free shipping"
 
 
 def food(sheet: Sheet, random: Random) -> str:
@@ -115,14 +122,8 @@ def food(sheet: Sheet, random: Random) -> str:
     for _ in range(random.integers(12, 40)):
         angle, reach = random.uniform(0, 2 * np.pi), size * 0.6 * np.sqrt(random.random())
         colour = choose(random, [(200, 60, 40), (110, 150, 50), (225, 175, 70), (140, 90, 50), (245, 235, 200)])
-        blot(
-            sheet,
-            random,
-            x + reach * np.cos(angle),
-            y + reach * np.sin(angle),
-            random.uniform(4, 15),
-            jitter(random, colour),
-        )
+        at = (x + reach * np.cos(angle), y + reach * np.sin(angle))
+        blot(sheet, random, *at, random.uniform(4, 15), jitter(random, colour))
     return choose(random, ["fresh salad recipe", "dinner for two in 20 minutes", "the best pasta in town"])
 
 
@@ -156,16 +157,11 @@ def bokeh(sheet: Sheet, random: Random) -> str:
         return "city lights at night, bokeh"
     x, y = random.uniform(0.35, 0.65, 2) * (sheet.width, sheet.height)
     petal, count, size = any_colour(random, 120), int(random.integers(5, 14)), random.uniform(40, 75)
+    blade = np.linspace(0, 2 * np.pi, 24)
+    outline = size * np.stack([(1 - np.cos(blade)) / 2, 0.22 * np.sin(blade)], 1)
     for angle in np.linspace(0, 2 * np.pi, count, endpoint=False):
-        blade = np.linspace(0, np.pi, 12)
-        along, aside = size * (1 - np.cos(blade)) / 2, size * 0.22 * np.sin(blade)
-        upper = np.stack(
-            [along * np.cos(angle) - aside * np.sin(angle), along * np.sin(angle) + aside * np.cos(angle)], 1
-        )
-        lower = np.stack(
-            [along * np.cos(angle) + aside * np.sin(angle), along * np.sin(angle) - aside * np.cos(angle)], 1
-        )
-        sheet.polygon(np.concatenate([upper, lower[::-1]]) + (x, y), jitter(random, petal))
+        turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+        sheet.polygon(outline @ turn + np.array([x, y]), jitter(random, petal))
     sheet.ellipse(x, y, size * 0.22, size * 0.22, (235, 190, 60))
     return "flower in our garden, macro"
 
@@ -191,7 +187,7 @@ def abstract(sheet: Sheet, random: Random) -> str:
         if form == 0:
             sheet.ellipse(x, y, reach, reach, colour, choose(random, [None, INK]))
         elif form == 1:
-            sheet.polygon(random.uniform(-reach, reach, (3, 2)) + (x, y), colour)
+            sheet.polygon(random.uniform(-reach, reach, (3, 2)) + np.array([x, y]), colour)
         elif form == 2:
             sheet.line(canvas.wander(random, (x, y), random.uniform(0, (sheet.width, sheet.height)), 0.3), INK, 2)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -61,7 +62,7 @@ def political(sheet: Sheet, random: Random) -> str:
         graticule(sheet, random, (150, 175, 200))
     for x, y in seeds:
         if 15 < x < sheet.width - 15 and 8 < y < sheet.height - 8 and land[int(y), int(x)]:
-            sheet.text(x, y, place_name(random).upper(), random.integers(7, 11))
+            sheet.text(x, y, place_name(random).upper(), random.uniform(7, 11))
             sheet.ellipse(x + random.uniform(-9, 9), y + 9, 1.5, 1.5, (200, 40, 40))
     name = place_name(random)
     furniture(sheet, random, name)
@@ -72,10 +73,10 @@ def transit(sheet: Sheet, random: Random) -> str:
     """A schematic network: lines at multiples of 45°, stations, names, fare zones, a river or the shore."""
     ground = choose(random, [WHITE, (240, 240, 235), (248, 246, 238), (30, 40, 60)])
     sheet.rectangle((-2, -2, sheet.width + 2, sheet.height + 2), ground)
-    middle = random.uniform(0.35, 0.65, 2) * (sheet.width, sheet.height)
+    x, y = random.uniform(0.35, 0.65, 2) * (sheet.width, sheet.height)
     for zone in (0.95, 0.7, 0.45, 0.2):
         reach = zone * max(sheet.width, sheet.height) * 0.6
-        sheet.ellipse(*middle, reach, reach * 0.8, scaled(ground, 1.25 if ground[0] < 100 else 0.91 + 0.09 * zone))
+        sheet.ellipse(x, y, reach, reach * 0.8, scaled(ground, 1.25 if ground[0] < 100 else 0.91 + 0.09 * zone))
     course = canvas.wander(random, *canvas.across(random, sheet.width, sheet.height), 0.2)
     sheet.line(course, (60, 95, 140) if ground[0] < 100 else (170, 210, 238), random.uniform(9, 22))
     ink = WHITE if ground[0] < 100 else INK
@@ -108,7 +109,7 @@ def weather(sheet: Sheet, random: Random) -> str:
         raster = canvas.tint(pressure, [(90, 60, 160), (80, 160, 220), (150, 215, 150), (250, 225, 110), (225, 80, 50)])
         raster[~land] = (raster[~land] * 0.75 + 50).astype(np.uint8)
     else:
-        raster = np.where(land[..., None], np.uint8((225, 228, 205)), np.uint8((205, 225, 240)))
+        raster = canvas.two_tone(land, (225, 228, 205), (205, 225, 240))
     raster[canvas.edges(land)] = (120, 120, 120)
     canvas.draw_contours(raster, pressure, random.uniform(0.05, 0.1), (70, 70, 110))
     sheet.paint(raster)
@@ -134,7 +135,7 @@ def routes(sheet: Sheet, random: Random) -> str:
         random,
         [((242, 242, 238), (204, 214, 219)), ((70, 75, 85), (40, 44, 52)), ((240, 236, 225), (200, 220, 232))],
     )
-    raster = np.where(land[..., None], np.uint8(ground), np.uint8(sea))
+    raster = canvas.two_tone(land, ground, sea)
     raster[canvas.edges(regions) & land] = scaled(ground, 0.85)
     raster[canvas.edges(land)] = (140, 150, 155)
     sheet.paint(raster)
@@ -144,7 +145,7 @@ def routes(sheet: Sheet, random: Random) -> str:
     accent = choose(random, [(220, 50, 50), (240, 150, 30), (30, 130, 200), (120, 60, 160)])
     stops = np.array([spot(random, land) for _ in range(random.integers(4, 9))])
     if random.random() < 0.5:
-        for a, b in zip(stops[:-1], stops[1:], strict=True):
+        for a, b in itertools.pairwise(stops):
             sheet.dashed_line(canvas.wander(random, a, b, 0.2), accent, 1.6)
         for x, y in stops:
             sheet.polygon(np.array([(x, y), (x - 4, y - 9), (x + 4, y - 9)]), accent)

@@ -17,14 +17,14 @@ def coast(sheet: Sheet, random: Random) -> str:
     sea_level = float(np.quantile(relief, random.uniform(0.3, 0.65)))
     sea = jitter(random, choose(random, [WATER, (120, 170, 210), (205, 222, 235), (90, 140, 190)]), 8)
     land = jitter(random, choose(random, [(244, 236, 210), (222, 232, 196), (250, 246, 240), (228, 216, 180)]), 8)
-    raster = np.where((relief < sea_level)[..., None], np.uint8(sea), np.uint8(land))
+    raster = canvas.two_tone(relief < sea_level, sea, land)
     raster[(relief > sea_level - 0.03) & (relief < sea_level)] = scaled(sea, 1.1)
     raster[canvas.edges(relief < sea_level)] = scaled(sea, 0.5)
     sheet.paint(raster)
     graticule(sheet, random, scaled(sea, 0.8))
     for _ in range(random.integers(2, 6)):
         river(sheet, random, relief, sea_level, scaled(sea, 0.8))
-    towns(sheet, random, relief > sea_level + 0.02, random.integers(3, 9))
+    towns(sheet, random, relief > sea_level + 0.02, int(random.integers(3, 9)))
     name = place_name(random)
     x, y = spot(random, relief < sea_level - 0.05)
     sheet.text(x, y, f"{name} Sea".upper(), 9, scaled(sea, 0.5))
@@ -37,7 +37,7 @@ def roads(sheet: Sheet, random: Random) -> str:
     ground = jitter(random, choose(random, [(247, 243, 232), (240, 240, 236), (252, 250, 240)]), 6)
     woods = canvas.noise(random, sheet.width, sheet.height, random.uniform(3, 6))
     lakes = canvas.noise(random, sheet.width, sheet.height, 3)
-    raster = np.where((woods > 0.58)[..., None], np.uint8((205, 226, 180)), np.uint8(ground))
+    raster = canvas.two_tone(woods > 0.58, (205, 226, 180), ground)
     raster[lakes > 0.84] = WATER
     sheet.paint(raster)
     sheet.line(canvas.wander(random, *canvas.across(random, sheet.width, sheet.height), 0.3), WATER, 3)
@@ -53,7 +53,7 @@ def roads(sheet: Sheet, random: Random) -> str:
     for x, y in centres:
         blot(sheet, random, x, y, random.uniform(4, 11), (214, 205, 200))
         sheet.ellipse(x, y, 1.8, 1.8, WHITE, INK)
-        sheet.text(x + 4, y - 5, place_name(random), random.integers(7, 12), anchor="lm", halo=ground)
+        sheet.text(x + 4, y - 5, place_name(random), random.uniform(7, 12), anchor="lm", halo=ground)
     name = place_name(random)
     furniture(sheet, random, name)
     return choose(random, [f"road map of {name} county, 1:50 000", f"driving directions around {name}"])
@@ -118,7 +118,7 @@ def relief(sheet: Sheet, random: Random) -> str:
         river(sheet, random, height, 0.1, (70, 140, 200))
     for _ in range(random.integers(2, 6)):
         x, y = spot(random, height > 0.6)
-        sheet.text(x, y, "▲", 6)
+        sheet.polygon(np.array([(x, y - 3), (x - 3, y + 2), (x + 3, y + 2)]), INK)
         sheet.text(x + 5, y, str(int(height[int(y), int(x)] * 3_000)), 7, anchor="lm", halo=(250, 245, 230))
     name = place_name(random)
     furniture(sheet, random, name)
@@ -165,7 +165,7 @@ def antique(sheet: Sheet, random: Random) -> str:
     for _ in range(random.integers(4, 14)):
         mx, my = spot(random, shore > sea_level + 0.05)
         sheet.line(np.array([(mx - 4, my + 3), (mx, my - 4), (mx + 4, my + 3)]), ink)
-    towns(sheet, random, shore > sea_level, random.integers(3, 7), ink)
+    towns(sheet, random, shore > sea_level, int(random.integers(3, 7)), ink)
     name = place_name(random)
     sheet.rectangle((8, 8, 100, 32), (236, 214, 166), ink, 6)
     sheet.text(54, 20, f"Terra {name}"[:16], 10, ink)
@@ -189,7 +189,7 @@ def graticule(sheet: Sheet, random: Random, colour: Colour) -> None:
 def river(sheet: Sheet, random: Random, relief: Field, mouth: float, colour: Colour) -> None:
     """Draw a line that runs downhill to the level of the mouth."""
     point = np.array(spot(random, relief > 0.5 + mouth / 2))
-    gy, gx = np.gradient(relief)
+    gy, gx = np.gradient(relief, axis=0), np.gradient(relief, axis=1)
     course, heading, lowest = [point], random.standard_normal(2), 1.0
     for _ in range(60):
         x, y = point.astype(int)

@@ -82,7 +82,8 @@ def _run(defs: dg.Definitions, instance: dg.DagsterInstance, job: str, shards: S
     failed = [check.check_name for check in result.get_asset_check_evaluations() if not check.passed]
     if failed:
         raise dg.Failure(f"Checks that failed: {', '.join(failed)}. See them in the UI: make ui")
-    made, unchanged = [], []
+    made: list[str] = []
+    unchanged: list[str] = []
     for event in result.get_asset_materialization_events():
         name = (event.materialization.asset_key, event.materialization.partition)
         is_unchanged = before.get(name, "") == _version(event.materialization)
@@ -139,7 +140,9 @@ def _accuracies(evaluations: Sequence[Evaluation]) -> pa.Table:
         [
             {
                 "method": METHOD_NAMES[each.method],
-                "accuracy %": f"{100 * each.accuracy:.1f} ({100 * each.accuracy_low:.1f} – {100 * each.accuracy_high:.1f})",
+                "accuracy %": "{:.1f} ({:.1f}–{:.1f})".format(
+                    *(100 * share for share in (each.accuracy, each.accuracy_low, each.accuracy_high))
+                ),
                 "paper %": f"{PAPER_ACCURACY[each.method]:.1%}".rstrip("%"),
                 "precision %": "–" if each.precision is None else f"{100 * each.precision:.1f}",
                 "recall %": f"{100 * each.recall:.1f}",

@@ -16,10 +16,10 @@ from mappool_assets.lib.decision import CENTROID, LOGISTIC_REGRESSION, MLP, SVM,
 from mappool_assets.lib.errors import BadTrainingSet
 
 METHOD_NAMES = {
-    CENTROID: "averaged embeddings, L2 distance",
+    CENTROID: "averaged embedding, L2",
     LOGISTIC_REGRESSION: "logistic regression",
-    MLP: "multilayer perceptron, 3 × 256",
-    SVM: "support vector machine, polynomial, degree 3",
+    MLP: "MLP, 3 × 256",
+    SVM: "SVM, polynomial, degree 3",
 }
 
 # MapPool's paper: CLIP ViT-L/14 embeddings, 1,240 maps and 1,240 others for evaluation.
@@ -195,7 +195,7 @@ def accuracy_markdown(
         name = METHOD_NAMES[e.method]
         line = [
             f"**{name}**" if e.method == chosen else name,
-            f"{e.accuracy:.1%} ({e.accuracy_low:.1%} – {e.accuracy_high:.1%})".replace("%", ""),
+            f"{e.accuracy:.1%} ({e.accuracy_low:.1%}–{e.accuracy_high:.1%})".replace("%", ""),
             f"{100 * PAPER_ACCURACY[e.method]:.1f}",
             "–" if e.precision is None else f"{100 * e.precision:.1f}",
             f"{100 * e.recall:.1f}",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageColor
 
 from mappool_assets.lib.evaluation import METHOD_NAMES, PAPER_ACCURACY, Evaluation
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH_INCHES, DOTS_PER_INCH = 7.0, 200  # 1,400 pixels: the UI shows them on 700, sharp on dense screens
+WIDTH_INCHES, DOTS_PER_INCH = 7.0, 110  # 770 pixels: the UI shows pictures pixel by pixel and cuts what is wider than 1,150
 # Okabe and Ito (2008): colours that the colour-blind can tell apart.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8A8F98"
 INK, GRID = "#22262E", "#E3E6EB"
@@ -123,6 +124,21 @@ def _legend_above(axes: Axes) -> None:
 def _png(figure: Figure) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     content = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(content, metadata={"Software": None})
+    picture.quantize(palette=_palette(), dither=Image.Dither.NONE).save(content, "PNG", optimize=True)
     return content.getvalue()
+
+
+def _palette() -> Image.Image:
+    """Return our colours in twelve steps towards white.
+
+    With them a plot takes 5 kB instead of 15, which matters where each of 25,000 partitions has one in the event log.
+    """
+    colours = [np.array(ImageColor.getrgb(colour)) for colour in (BLUE, ORANGE, GREY, INK, GRID)]
+    shades = [255 - (255 - colour) * step // 12 for colour in colours for step in range(13)]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(np.concatenate(shades).astype(np.uint8).tobytes())
+    return palette

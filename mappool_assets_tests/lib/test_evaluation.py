@@ -123,7 +123,7 @@ def test_markdown_shows_the_papers_numbers_beside_ours():
     assert len({line.count("|") for line in lines}) == 1
     assert len(lines) == 2 + len(KINDS)
     assert lines[0].startswith("| method | accuracy % (95 % interval) | paper % |")
-    assert lines[-1].startswith("| **support vector machine, polynomial, degree 3** | 66.7 (30.0 – 90.3) | 98.5 |")
+    assert lines[-1].startswith("| **SVM, polynomial, degree 3** | 66.7 (30.0–90.3) | 98.5 |")
     assert lines[-1].endswith("| 1.25 | 0.062 |")
     assert "fit s" not in accuracy_markdown(evaluations())
 

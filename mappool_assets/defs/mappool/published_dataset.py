@@ -71,7 +71,7 @@ def _metadata(report: PublishReport, target: str) -> dict[str, Any]:
         "folder": dg.MetadataValue.path(str(folder)),
         "card": dg.MetadataValue.md((folder / "README.md").read_text(encoding="utf-8").split("\n---\n", 1)[-1]),
         "dagster/row_count": report.rows,
-        "gigabytes": round(report.bytes_total / 1e9, 6),
+        "bytes": report.bytes_total,
         "shards": report.shards,
         "missing_shards": report.missing_shards,
         "files_written": report.files_written,

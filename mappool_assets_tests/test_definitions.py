@@ -1,0 +1,101 @@
+"""The asset graph as it stands: a change of keys, dependencies, partitions or checks shows here."""
+
+import os
+import subprocess
+import sys
+
+import dagster as dg
+import yaml
+
+from mappool_assets.definitions import build_defs, defs
+
+GRAPH = {
+    "mappool/training_set": ([], None),
+    "mappool/training_embeddings": (["mappool/training_set"], None),
+    "mappool/classifier": (["mappool/training_embeddings"], None),
+    "mappool/pool_shards": ([], None),
+    "mappool/shard_maps": (["mappool/classifier", "mappool/pool_shards"], "pool_shard"),
+    "mappool/published_dataset": (["mappool/classifier", "mappool/pool_shards", "mappool/shard_maps"], None),
+}
+CHECKS = {
+    ("mappool/training_set", "training_set_splits_disjoint"),
+    ("mappool/training_set", "rows_accounted"),
+    ("mappool/training_embeddings", "encoder_parity"),
+    ("mappool/training_embeddings", "rows_accounted"),
+    ("mappool/pool_shards", "rows_accounted"),
+    ("mappool/shard_maps", "shard_maps_uid_unique"),
+    ("mappool/shard_maps", "shard_maps_score_over_threshold"),
+    ("mappool/shard_maps", "rows_accounted"),
+    ("mappool/published_dataset", "shard_maps_uid_unique"),
+    ("mappool/published_dataset", "shard_maps_score_over_threshold"),
+    ("mappool/published_dataset", "rows_accounted"),
+    ("mappool/published_dataset", "pool_shards_scored_or_missing"),
+}
+
+
+def test_keys_dependencies_and_partitions():
+    specs = defs.resolve_all_asset_specs()
+    found = {
+        spec.key.to_user_string(): (
+            sorted(dep.asset_key.to_user_string() for dep in spec.deps),
+            spec.partitions_def.name if isinstance(spec.partitions_def, dg.DynamicPartitionsDefinition) else None,
+        )
+        for spec in specs
+    }
+    assert found == GRAPH
+
+
+def test_checks():
+    keys = defs.resolve_asset_graph().asset_check_keys
+    assert {(key.asset_key.to_user_string(), key.name) for key in keys} == CHECKS
+
+
+def test_every_asset_is_described_for_people():
+    for spec in defs.resolve_all_asset_specs():
+        assert len(spec.description) > 100, spec.key
+        assert spec.group_name == spec.key.path[0]
+        assert spec.owners
+        assert spec.kinds
+        assert spec.code_version
+        assert "dagster/code_references" in spec.metadata
+
+
+def test_many_shards_share_a_run_and_none_runs_twice_at_once():
+    shard_maps = defs.resolve_assets_def(dg.AssetKey(["mappool", "shard_maps"]))
+    assert shard_maps.backfill_policy.max_partitions_per_run == 64
+    assert shard_maps.op.pool == "shard_maps"
+
+
+def test_jobs_sensor_and_schedule_are_there_and_off():
+    assert {"train", "filter", "publish"} <= {job.name for job in defs.resolve_all_job_defs()}
+    (schedule,), (sensor,) = defs.schedules, defs.sensors
+    assert (schedule.name, schedule.default_status) == ("publish_daily", dg.DefaultScheduleStatus.STOPPED)
+    assert (sensor.name, sensor.default_status) == ("new_pool_shards", dg.DefaultSensorStatus.STOPPED)
+
+
+def test_definitions_load_without_credentials_settings_or_home(tmp_path):
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    code = "from mappool_assets.definitions import defs; import dagster as dg; dg.Definitions.validate_loadable(defs)"
+    subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, check=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resources_can_be_overridden():
+    from mappool_assets.defs.resources import LakeResource
+
+    mine = LakeResource(root="elsewhere")
+    assert build_defs(lake=mine).resources["lake"] is mine
+
+
+def test_the_instance_file_is_one_that_dagster_takes(tmp_path):
+    from pathlib import Path
+
+    text = (Path(__file__).parents[1] / "dagster.yaml").read_text(encoding="utf-8")
+    (tmp_path / "dagster.yaml").write_text(text, encoding="utf-8")
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert instance.run_retries_enabled
+        assert instance.run_monitoring_enabled
+        assert not instance.telemetry_enabled
+        assert not instance.nux_enabled
+        assert instance.get_concurrency_config().pool_config.default_pool_limit == 1
+    assert yaml.safe_load(text)["retention"]["sensor"]["purge_after_days"]["skipped"] == 7
