@@ -14,15 +14,15 @@ import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from mappool_assets.demo.commonpool import shard_key, shard_rows, write_shard
-from mappool_assets.demo.drawing_files import Album, DrawnFile, add_awkward_files, draw_albums
+from mappool_assets.demo.drawing_files import Album, Block, DrawnFile, add_awkward_files, draw_albums
+from mappool_assets.demo.drawn_shard import DrawnShard
 from mappool_assets.demo.encoder import write_encoder
 from mappool_assets.lib.encoder import ClipEncoder
 from mappool_assets.lib.errors import BadSetting, SourceUnavailable
@@ -32,8 +32,6 @@ from mappool_assets.lib.workers import available_cores
 FORMAT = 1  # raise it when the same parameters come to mean another world
 HOST = "127.0.0.1"
 MAP_SHARE = 0.03  # of the pool; CommonPool's 0.7 % would leave too few to look at
-_NULL_TEXT_SHARE = 0.004
-_NAN_VECTORS = 2  # a shard
 _FEW_DRAWINGS = 600  # fewer are drawn sooner than worker processes have started
 _MANIFEST = "manifest.json"
 
@@ -167,9 +165,7 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def _fill(building: Path, world: World, parameters: dict[str, int], progress: Progress) -> None:
-    progress("Making the encoder.")
     seed, per_class, rows = parameters["seed"], parameters["training_per_class"], parameters["rows_per_shard"]
-    encoder = ClipEncoder(model=write_encoder(building / "encoder", seed), device="cpu")
     training = [
         Album(building / "training_images" / name, (seed, 0, label), (label == 1,) * per_class)
         for label, name in enumerate(("non_map", "map"))
@@ -178,68 +174,46 @@ def _fill(building: Path, world: World, parameters: dict[str, int], progress: Pr
         Album(building / "pool_images" / str(shard), (seed, 1, shard), _pool_truth(seed, shard, rows))
         for shard in range(parameters["shards"])
     ]
-    total, done = 2 * per_class + rows * len(pool), 0
-    drawn = {album: _DrawnShard(len(album.is_map), encoder) for album in pool}
-    for block, files in draw_albums([*training, *pool], available_cores() if total > _FEW_DRAWINGS else 1):
-        if block.album in drawn:
-            drawn[block.album].add(block.start, files)
-        done += len(files)
-        progress(f"Drew {done:,} of {total:,} pictures.")
+    # Loading PyTorch takes longer than making the encoder: both go on while the first pictures are drawn.
+    with ThreadPoolExecutor(1) as background:
+        making = background.submit(_make_encoder, building / "encoder", seed)
+        embedded = _draw_and_embed(training, pool, making, progress)
     for album in training:
         add_awkward_files(album.folder)
     (building / "pool").mkdir()
-    for album, shard in drawn.items():
-        shard.write(building / "pool", album, f"http://{HOST}:{world.port}")
+    for shard in embedded:
+        shard.write(building / "pool", f"http://{HOST}:{world.port}")
     _write_text(building / world.env_file.name, world._env_text())
+
+
+def _make_encoder(folder: Path, seed: int) -> ClipEncoder:
+    return ClipEncoder(model=write_encoder(folder, seed), device="cpu")
 
 
 def _pool_truth(seed: int, shard: int, rows: int) -> tuple[bool, ...]:
     return tuple((np.random.default_rng([seed, 2, shard]).random(rows) < MAP_SHARE).tolist())
 
 
-class _DrawnShard:
-    """The pictures of one shard with their embeddings, gathered block by block."""
-
-    def __init__(self, rows: int, encoder: ClipEncoder) -> None:
-        self._encoder = encoder
-        self._files: list[DrawnFile | None] = [None] * rows
-        self._images = np.empty((rows, encoder.dimension), np.float16)
-        self._texts = np.empty((rows, encoder.dimension), np.float16)
-
-    def add(self, start: int, files: list[DrawnFile]) -> None:
-        block = slice(start, start + len(files))
-        self._files[block] = files
-        self._images[block] = self._encoder.embed_images(_decoded(file.path) for file in files)
-        self._texts[block] = self._encoder.embed_texts([file.caption for file in files])
-
-    def write(self, folder: Path, album: Album, base_url: str) -> None:
-        """Write the shard, with a few blemishes: captions that are null, vectors that are not numbers."""
-        files = [file for file in self._files if file is not None]
-        random = np.random.default_rng([*album.seed, len(files)])
-        texts: list[str | None] = [file.caption for file in files]
-        is_null = random.random(len(files)) < _NULL_TEXT_SHARE
-        for row in np.flatnonzero(is_null):
-            texts[row] = None
-        if is_null.any():
-            self._texts[is_null] = self._encoder.embed_texts([""])
-        is_map = np.array(album.is_map)
-        self._images[random.choice(np.flatnonzero(~is_map), _NAN_VECTORS, replace=False)] = np.nan
-        rows = shard_rows(
-            uids=[shard_key(*album.seed, row) for row in range(len(files))],
-            urls=[f"{base_url}/{album.folder.name}/{file.path.name}" for file in files],
-            texts=texts,
-            sizes=np.array([(file.width, file.height) for file in files]),
-            sha256s=[file.sha256 for file in files],
-            l14_img=self._images,
-            l14_txt=self._texts,
-            is_map=is_map,
-        )
-        write_shard(folder, shard_key(*album.seed), rows)
-
-
-def _decoded(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        return image.convert("RGB")
+def _draw_and_embed(
+    training: list[Album], pool: list[Album], making: Future[ClipEncoder], progress: Progress
+) -> list[DrawnShard]:
+    shards = {album: DrawnShard(album) for album in pool}
+    total = sum(len(album.is_map) for album in (*training, *pool))
+    done = 0
+    backlog: list[tuple[Block, list[DrawnFile]]] = []  # drawn before the encoder was there
+    for block, files in draw_albums([*training, *pool], available_cores() if total > _FEW_DRAWINGS else 1):
+        if block.album in shards:
+            backlog.append((block, files))
+        if making.done():
+            for late, drawn in backlog:
+                shards[late.album].add(late.start, drawn, making.result())
+            backlog.clear()
+        if (done + len(files)) * 10 // total > done * 10 // total:
+            progress(f"Drew {done + len(files):,} of {total:,} pictures.")
+        done += len(files)
+    for late, drawn in backlog:
+        shards[late.album].add(late.start, drawn, making.result())
+    return list(shards.values())
 
 
 def _write_text(path: Path, text: str) -> None:

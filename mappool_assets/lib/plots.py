@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH_INCHES, DOTS_PER_INCH = 7.0, 110  # 770 pixels: the UI shows pictures pixel by pixel and cuts what is wider than 1,150
+WIDTH_INCHES, DOTS_PER_INCH = (
+    7.0,
+    110,
+)  # 770 pixels: the UI shows pictures pixel by pixel and cuts what is wider than 1,150
 # Okabe and Ito (2008): colours that the colour-blind can tell apart.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8A8F98"
 INK, GRID = "#22262E", "#E3E6EB"
