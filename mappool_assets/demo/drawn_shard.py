@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from threadpoolctl import threadpool_limits
 
 from mappool_assets.demo.commonpool import NPZ_MEMBERS, shard_key, shard_rows, write_shard
 from mappool_assets.demo.drawing_files import Album, DrawnFile
@@ -31,8 +32,9 @@ class DrawnShard:
         """Embed the pictures of a block, decoded from the bytes that will be served, and their captions."""
         block = slice(start, start + len(files))
         self._files.update(enumerate(files, start))
-        self._images[block] = encoder.embed_images(_decoded(file.path) for file in files)
-        self._texts[block] = encoder.embed_texts([self._caption(row) or "" for row in range(start, block.stop)])
+        with threadpool_limits(1):  # the other cores draw
+            self._images[block] = encoder.embed_images(_decoded(file.path) for file in files)
+            self._texts[block] = encoder.embed_texts([self._caption(row) or "" for row in range(start, block.stop)])
 
     def _caption(self, row: int) -> str | None:
         return None if self._is_null[row] else self._files[row].caption

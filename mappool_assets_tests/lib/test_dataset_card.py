@@ -86,7 +86,7 @@ def test_every_column_is_explained_with_its_type() -> None:
 def test_accuracy_comes_with_its_interval_and_its_limits() -> None:
     text = card()
     assert "2,480 labelled images" in text
-    assert "98.5 (97.9 – 98.9)" in text
+    assert "98.5 (97.9–98.9)" in text
     assert "among the evaluation images 50.00% are maps" in text
     assert "0.70% were taken for maps" in text
 

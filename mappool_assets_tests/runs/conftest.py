@@ -52,7 +52,7 @@ class Platform:
             ordered = self.instance.get_dynamic_partitions("pool_shard")
             chosen = sorted(shards, key=ordered.index)
             tags = {"dagster/asset_partition_range_start": chosen[0], "dagster/asset_partition_range_end": chosen[-1]}
-        return self.defs.get_implicit_global_asset_job_def().execute_in_process(
+        return self.defs.resolve_implicit_global_asset_job_def().execute_in_process(
             instance=self.instance, run_config=run_config, asset_selection=keys, tags=tags, raise_on_error=False
         )
 

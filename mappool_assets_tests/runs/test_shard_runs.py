@@ -162,7 +162,7 @@ def test_a_corpus_that_breaks_a_rule_is_not_published(five):
 def test_the_sensor_adds_new_shards_and_removes_none(five):
     platform, _ = five
     new = platform.add_shard(7)
-    sensor = platform.defs.get_sensor_def("new_pool_shards")
+    sensor = platform.defs.resolve_sensor_def("new_pool_shards")
 
     def tick():
         pool = PoolResource(source=str(platform.folder / "pool"))
