@@ -9,22 +9,28 @@ SHELL := /bin/bash
 BIN := .venv/bin
 READY := .venv/ready
 
-# Your settings and their instance, or the demo's.
+export DAGSTER_HOME := $(CURDIR)
+# Said by Dagster at each start; `dg dev`, which it names, is another package.
+export PYTHONWARNINGS := ignore:Function `dev_command`
+
+# Your settings and their runs, or the demo's.
 ifneq ($(wildcard .env),)
 SETTINGS := .env
-export DAGSTER_HOME := $(CURDIR)/data/dagster_home
+export MAPPOOL_INSTANCE := $(CURDIR)/data/instance
 else
 SETTINGS := data/demo/world/demo.env
-export DAGSTER_HOME := $(CURDIR)/data/demo/dagster_home
+export MAPPOOL_INSTANCE := $(CURDIR)/data/demo/instance
 endif
 
 .PHONY: demo ui test lint clean
 
-demo: export DAGSTER_HOME := $(CURDIR)/data/demo/dagster_home
-demo: $(READY) data/demo/dagster_home/dagster.yaml
+demo: export MAPPOOL_INSTANCE := $(CURDIR)/data/demo/instance
+demo: $(READY)
+	@mkdir -p $(MAPPOOL_INSTANCE)
 	@$(BIN)/mappool demo --folder data/demo
 
-ui: $(READY) $(DAGSTER_HOME)/dagster.yaml
+ui: $(READY)
+	@mkdir -p $(MAPPOOL_INSTANCE)
 	@set -a; if [ -f $(SETTINGS) ]; then . ./$(SETTINGS); fi; set +a; exec $(BIN)/dagster dev -w workspace.yaml
 
 test: $(READY)
@@ -37,10 +43,6 @@ lint: $(READY)
 
 clean:
 	rm -rf .venv data/demo
-
-%/dagster.yaml: dagster.yaml
-	@mkdir -p $(@D)
-	@cp dagster.yaml $@
 
 # uv resolves and installs in a tenth of pip's time; pip fetches it.
 $(READY): pyproject.toml constraints.txt

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import dagster as dg
 import yaml
@@ -87,9 +88,8 @@ def test_resources_can_be_overridden():
     assert build_defs(lake=mine).resources["lake"] is mine
 
 
-def test_the_instance_file_is_one_that_dagster_takes(tmp_path):
-    from pathlib import Path
-
+def test_the_instance_file_is_one_that_dagster_takes(tmp_path, monkeypatch):
+    monkeypatch.setenv("MAPPOOL_INSTANCE", str(tmp_path / "instance"))
     text = (Path(__file__).parents[1] / "dagster.yaml").read_text(encoding="utf-8")
     (tmp_path / "dagster.yaml").write_text(text, encoding="utf-8")
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:

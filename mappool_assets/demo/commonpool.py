@@ -158,8 +158,8 @@ def synthetic_rows(n: int, seed: int, map_share: float = 0.01) -> ShardRows:
     """Make rows without images whose embeddings are hard to classify.
 
     Clusters, heavy tails and non-maps that lie close to maps, see :mod:`mappool_assets.demo.embeddings`. Rows of
-    any two seeds share one geometry, so that what is trained on one shard can be tried on another. Needs about
-    6 kB of memory a row.
+    any two seeds share one geometry, so that what is trained on one shard can be tried on another. Needs some
+    8 kB of memory a row.
 
     Parameters
     ----------

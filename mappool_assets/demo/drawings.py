@@ -52,7 +52,7 @@ NON_MAPS: Mapping[str, Artist] = {
     "doodle": diagrams.doodle,
 }
 NEAR_MAP_SHARE = 0.15  # of the non-maps: enough to be confused, few enough to look like the web
-_SIDES = (180, 420)  # pixels, small ones more often; CommonPool's are larger, which would only cost time here
+_SIDES = (180, 420)  # pixels, small ones more often, which saves time
 _GREY_SHARE = 0.03  # of all pictures, as grey-level files: decoders must convert them
 _JPEG_SHARE = 0.7
 

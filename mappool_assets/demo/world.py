@@ -107,7 +107,7 @@ def build_world(
     seed: int = 7,
     training_per_class: int = 500,
     shards: int = 4,
-    rows_per_shard: int = 1_500,
+    rows_per_shard: int = 1_200,
     progress: Progress = lambda line: None,
 ) -> World:
     """Build a world, or find it built.
