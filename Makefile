@@ -2,7 +2,6 @@
 # make ui     Dagster's web UI: on your settings (.env) where there are any, else on the demo's
 # make test   the tests, with all that they need
 # make lint   style and types
-# make bench  measured claims (CLAIM=name for one)
 
 PYTHON ?= python3
 SHELL := /bin/bash

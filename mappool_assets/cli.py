@@ -19,7 +19,8 @@ def main(arguments: list[str] | None = None) -> int:
     demo.set_defaults(run=lambda chosen: _demo(chosen.folder))
     report = commands.add_parser("report", help="answer a question about the lake (without NAME: list the questions)")
     report.add_argument("name", nargs="?", metavar="NAME")
-    report.set_defaults(run=lambda chosen: _report(chosen.name))
+    report.add_argument("--lake", help="the lake to ask (MAPPOOL_LAKE of the environment or of .env, else data/lake)")
+    report.set_defaults(run=lambda chosen: _report(chosen.name, chosen.lake))
     chosen = parser.parse_args(arguments)
     try:
         chosen.run(chosen)
@@ -46,7 +47,9 @@ def _demo(folder: Path) -> None:
         run_demo(folder, instance, say=lambda line: print(line, flush=True))
 
 
-def _report(name: str | None) -> None:
+def _report(name: str | None, root: str | None) -> None:
+    from dotenv import dotenv_values
+
     from mappool_assets.defs.resources import SETTINGS
     from mappool_assets.lib import sql_files
     from mappool_assets.lib.lake import Lake
@@ -56,8 +59,9 @@ def _report(name: str | None) -> None:
         for each in sql_files.names("reports"):
             print(f"{each.removeprefix('reports/'):24}{sql_files.question(each)}")
         return
-    root, endpoint = (os.environ.get(key, SETTINGS[key].default) for key in ("MAPPOOL_LAKE", "MAPPOOL_S3_ENDPOINT"))
-    print(as_text(sql_files.run(Lake(root, endpoint or None), f"reports/{name}")))
+    settings = {**{key: each.default for key, each in SETTINGS.items()}, **dotenv_values(".env"), **os.environ}
+    lake = Lake(root or settings["MAPPOOL_LAKE"] or "data/lake", settings["MAPPOOL_S3_ENDPOINT"] or None)
+    print(as_text(sql_files.run(lake, f"reports/{name}")))
 
 
 if __name__ == "__main__":

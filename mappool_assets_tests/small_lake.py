@@ -39,8 +39,9 @@ def write_pool(lake: Lake, shards: Mapping[str, str], unlisted: Sequence[str] = 
         for key, part in sorted(shards.items())
     ]
     table = pa.Table.from_pylist(rows, schema=POOL_SHARDS_SCHEMA)
-    inputs = {"source": SOURCE, "revision": "0123abcd", "shards": sorted(shards.items())}
-    lake.write_table("mappool/pool_shards", table, Provenance(inputs, len(rows), len(rows)))
+    inputs = {"shards": sorted(shards.items())}
+    origin = {"source": SOURCE, "revision": "0123abcd"}
+    lake.write_table("mappool/pool_shards", table, Provenance(inputs, len(rows), len(rows), origin=origin))
 
 
 def write_maps(
@@ -78,14 +79,14 @@ def write_maps(
     table = pa.table(data, schema=output_schema(dimension))
     inputs = {
         "shard": shard,
-        "source": SOURCE,
         "parquet_version": "1",
         "npz_version": "1",
         "classifier_id": "svm-1",
         "threshold": threshold,
         "seed": seed,
     }
-    provenance = Provenance(inputs, rows + 5, rows, {"not_a_map": 4, "null_url": 1})
+    dropped = {"not_a_map": 4, "null_url": 1}
+    provenance = Provenance(inputs, rows + 5, rows, dropped, origin={"source": SOURCE, "revision": "0123abcd"})
     with lake.table_writer("mappool/shard_maps", table.schema, shard) as writer:
         for start in range(0, max(rows, 1), rows_a_group):
             writer.write(table.slice(start, rows_a_group))

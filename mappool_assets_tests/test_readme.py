@@ -50,7 +50,8 @@ def test_settings_are_documented_as_they_are():
     assert rows == {line for line in README.splitlines() if line.startswith("| `MAPPOOL_")}
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     for name, setting in SETTINGS.items():
-        assert f"# {setting.meaning}\n#{name}={setting.default}\n" in f"{example}\n"
+        value = f"'{setting.default}'" if " " in setting.default else setting.default
+        assert f"# {setting.meaning}\n#{name}={value}\n" in f"{example}\n"
 
 
 def test_named_assets_jobs_and_reasons_exist():

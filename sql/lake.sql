@@ -17,6 +17,7 @@ SELECT
     parse_filename(file_name, true) AS partition,
     provenance ->> '$.fingerprint' AS fingerprint,
     provenance -> '$.inputs' AS inputs,
+    provenance -> '$.origin' AS origin,
     (provenance ->> '$.rows_in')::BIGINT AS rows_in,
     (provenance ->> '$.rows_kept')::BIGINT AS rows_kept,
     (provenance -> '$.rows_dropped')::MAP(VARCHAR, BIGINT) AS rows_dropped

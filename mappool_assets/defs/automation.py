@@ -1,7 +1,5 @@
 """Jobs, the sensor that finds new shards, and the schedule that publishes; both are off until switched on."""
 
-from collections.abc import Sequence
-
 import dagster as dg
 
 from mappool_assets.defs.failures import as_failures
@@ -9,9 +7,9 @@ from mappool_assets.defs.mappool.classifier import classifier
 from mappool_assets.defs.mappool.pool_shards import pool_shards
 from mappool_assets.defs.mappool.published_dataset import published_dataset
 from mappool_assets.defs.mappool.shard_maps import shard_maps
-from mappool_assets.defs.partitions import POOL_SHARD, pool_shard
-from mappool_assets.defs.resources import PoolResource
+from mappool_assets.defs.resources import LakeResource, PoolResource
 from mappool_assets.lib.pool import list_pool
+from mappool_assets.lib.pool_shards import has_changed
 
 train_job = dg.define_asset_job(
     "train",
@@ -46,21 +44,17 @@ SCHEDULES = [publish_daily]
     minimum_interval_seconds=3600,
     default_status=dg.DefaultSensorStatus.STOPPED,
 )
-def new_pool_shards(context: dg.SensorEvaluationContext, pool: PoolResource) -> dg.SensorResult | dg.SkipReason:
-    """Look at the pool every hour; where it has shards that are no partitions yet, add them and list them.
+def new_pool_shards(pool: PoolResource, lake: LakeResource) -> dg.RunRequest | dg.SkipReason:
+    """Look at the pool every hour; where it has other shards or files than the lake knows, list it into the lake.
 
-    A listing that fails fails this tick and removes nothing.
+    That run adds the new partitions. A listing that fails fails this tick and removes nothing.
     """
     with as_failures():
         listing = list_pool(pool.source, pool.storage())
-    known = set(context.instance.get_dynamic_partitions(POOL_SHARD))
-    new: Sequence[str] = [shard.shard for shard in listing.shards if shard.shard not in known]
-    if not new:
+        is_new = has_changed(lake.open(), listing)
+    if not is_new:
         return dg.SkipReason(f"All {len(listing.shards):,} shards at {pool.source} are known")
-    return dg.SensorResult(
-        run_requests=[dg.RunRequest(tags={"mappool/new_shards": str(len(new))})],
-        dynamic_partitions_requests=[pool_shard.build_add_request(new)],
-    )
+    return dg.RunRequest()
 
 
 SENSORS = [new_pool_shards]

@@ -64,6 +64,17 @@ def file_metadata(lake: Lake, path: str) -> dict[str, dg.MetadataValue]:
     }
 
 
+def previous_metadata(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | None = None) -> dict[str, Any]:
+    """Return the metadata of the latest materialisation; empty where there is none.
+
+    What was measured then, such as seconds, stays in sight where nothing had to be done again.
+    """
+    wanted = dg.AssetRecordsFilter(key, asset_partitions=[partition] if partition else None)
+    records = instance.fetch_materializations(wanted, limit=1).records
+    materialization = records[0].asset_materialization if records else None
+    return dict(materialization.metadata) if materialization else {}
+
+
 def image(png: bytes, title: str) -> dg.MarkdownMetadataValue:
     """Return a picture that the UI shows inline."""
     return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})")

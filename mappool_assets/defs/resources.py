@@ -1,17 +1,20 @@
 """Settings: one frozen resource a concern. The environment is read here and nowhere else in Python."""
 
 import os
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeVar
 
 import dagster as dg
 
 from mappool_assets.lib.encoder import ClipEncoder
+from mappool_assets.lib.errors import BadSetting
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.ranged_file.base import Storage
 from mappool_assets.lib.training_set import TrainingSetSettings
 from mappool_assets.lib.web_fetch import FetchRules
 from mappool_assets.lib.workers import available_cores
+
+Number = TypeVar("Number", int, float)
 
 
 class Setting(NamedTuple):
@@ -41,7 +44,8 @@ SETTINGS = {
     "MAPPOOL_THRESHOLD": Setting("0.0", "Score over which an image is a map; raise it for precision"),
     "MAPPOOL_WORKERS": Setting("0", "Processes that filter shards at once; 0 means one a core"),
     "MAPPOOL_PUBLISH_TO": Setting("data/published", "Folder that receives the dataset"),
-    "MAPPOOL_TITLE": Setting("Map pool", "The dataset's name on its card"),
+    "MAPPOOL_TITLE": Setting("Map pool", "The dataset's title on its card"),
+    "MAPPOOL_REPOSITORY": Setting("user/name", "The dataset's name on the Hub, for the card's loading snippets"),
     "MAPPOOL_S3_ENDPOINT": Setting("", "Address of an S3-compatible store instead of AWS"),
     "MAPPOOL_HUB_ENDPOINT": Setting("", "Address of a Hub other than huggingface.co"),
     "MAPPOOL_ALLOW_PRIVATE_ADDRESSES": Setting(
@@ -128,6 +132,7 @@ class PublishResource(dg.ConfigurableResource):
 
     target: str
     title: str = "Map pool"
+    repository: str = "user/name"
 
 
 def resources_from(environment: Mapping[str, str]) -> dict[str, dg.ConfigurableResource]:
@@ -135,6 +140,18 @@ def resources_from(environment: Mapping[str, str]) -> dict[str, dg.ConfigurableR
 
     def setting(name: str) -> str:
         return environment.get(name, SETTINGS[name].default)
+
+    def number(name: str, kind: Callable[[str], Number]) -> Number:
+        try:
+            return kind(setting(name))
+        except ValueError:
+            raise BadSetting(
+                "A setting is not a number",
+                where=name,
+                rule=f"a number such as {SETTINGS[name].default}",
+                got=repr(setting(name)),
+                action="Correct it in .env or in the environment.",
+            ) from None
 
     s3_endpoint, hub_endpoint = setting("MAPPOOL_S3_ENDPOINT"), setting("MAPPOOL_HUB_ENDPOINT")
     return {
@@ -150,10 +167,14 @@ def resources_from(environment: Mapping[str, str]) -> dict[str, dg.ConfigurableR
             device=setting("MAPPOOL_DEVICE"),
         ),
         "classifier_choice": ClassifierResource(
-            method=setting("MAPPOOL_CLASSIFIER"), threshold=float(setting("MAPPOOL_THRESHOLD"))
+            method=setting("MAPPOOL_CLASSIFIER"), threshold=number("MAPPOOL_THRESHOLD", float)
         ),
-        "filtering": FilterResource(workers=int(setting("MAPPOOL_WORKERS"))),
-        "publishing": PublishResource(target=setting("MAPPOOL_PUBLISH_TO"), title=setting("MAPPOOL_TITLE")),
+        "filtering": FilterResource(workers=number("MAPPOOL_WORKERS", int)),
+        "publishing": PublishResource(
+            target=setting("MAPPOOL_PUBLISH_TO"),
+            title=setting("MAPPOOL_TITLE"),
+            repository=setting("MAPPOOL_REPOSITORY"),
+        ),
     }
 
 

@@ -17,20 +17,17 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from mappool_assets.lib.errors import BadModel
+from mappool_assets.lib.row_blocks import BLOCK_ROWS, for_row_blocks
 
 CENTROID, LOGISTIC_REGRESSION, MLP, SVM = "centroid_l2", "logistic_regression", "mlp", "svm_poly"
 KINDS = (CENTROID, LOGISTIC_REGRESSION, MLP, SVM)  # in the order of the paper's table
-
-# Of 256, 512, … 8,192 rows a block, 2,048 and 4,096 were the fastest against 1,900 support vectors; 256 took 2.5–5
-# times as long.
-BLOCK_ROWS = 2048
 
 # Error of the float32 kernel sum, measured against float64: 0.1–0.8 × 2^-24 × Σ|dual| (1,500–2,900 support vectors,
 # C 1–1,000, mean cosine 0.43–0.96). Scores within 16 × 2^-24 × Σ|dual| of the threshold are computed again in float64.
@@ -121,7 +118,7 @@ class MapClassifier:
         embeddings : array of float16 or float32, shape (n, d)
         block_rows : int
             Rows converted to float32 and scored at a time; peak memory is ``block_rows × (d + 2 n_support)``
-            float32 numbers for the SVM.
+            float32 numbers a thread for the SVM. There are as many threads as BLAS has.
 
         Returns
         -------
@@ -147,8 +144,11 @@ class MapClassifier:
             SVM: self._svm_scores,
         }[self.kind]
         scores = np.empty(len(embeddings), dtype=np.float32)
-        for rows in _blocks(len(embeddings), block_rows):
-            scores[rows] = score_block(embeddings[rows].astype(np.float32))
+
+        def score(rows: slice, block: npt.NDArray[np.float32]) -> None:
+            scores[rows] = score_block(block)
+
+        for_row_blocks(embeddings, score, block_rows)
         if self.kind == SVM:
             self._sharpen_near_threshold(embeddings, scores, block_rows)
         return scores
@@ -179,21 +179,34 @@ class MapClassifier:
         return block[:, 0]
 
     def _svm_scores(self, block: FloatArray) -> FloatArray:
-        """Return the decision function in the block's own precision."""
-        kernel = block @ self.arrays["support_vectors"].astype(block.dtype, copy=False).T
-        kernel *= block.dtype.type(self.parameters["gamma"])
-        kernel += block.dtype.type(self.parameters["coef0"])
-        power = kernel.copy()
+        """Return the decision function in the block's own precision; the block's kernel stays in the cache."""
+        kernel = block @ self._scaled_support(block.dtype)
+        if self.parameters["coef0"]:
+            kernel += block.dtype.type(self.parameters["coef0"])
+        power = kernel
         for _ in range(int(self.parameters["degree"]) - 1):
-            power *= kernel
+            power = np.multiply(power, kernel, out=None if power is kernel else power)
         dual, intercept = (self.arrays[name].astype(block.dtype) for name in ("dual_coefficients", "intercept"))
         return np.asarray(power @ dual + intercept)
+
+    def _scaled_support(self, dtype: np.dtype) -> FloatArray:
+        """Return gamma × the support vectors as columns, (d, n); the float32 ones are kept."""
+        return self._scaled_support_float32 if dtype == np.float32 else self._scale_support(dtype)
+
+    @functools.cached_property
+    def _scaled_support_float32(self) -> FloatArray:
+        return self._scale_support(np.dtype(np.float32))
+
+    def _scale_support(self, dtype: np.dtype) -> FloatArray:
+        support = self.arrays["support_vectors"].astype(np.float64) * self.parameters["gamma"]
+        return np.ascontiguousarray(support.T, dtype=dtype)
 
     def _sharpen_near_threshold(self, embeddings: FloatArray, scores: npt.NDArray[np.float32], block_rows: int) -> None:
         """Recompute in float64 the rows whose side of the threshold float32 cannot tell, in place."""
         (near,) = np.nonzero(np.abs(scores - np.float32(self.threshold)) <= self._float32_error)
-        for rows in _blocks(len(near), block_rows):
-            scores[near[rows]] = self._svm_scores(embeddings[near[rows]].astype(np.float64))
+        for start in range(0, len(near), block_rows):
+            rows = near[start : start + block_rows]
+            scores[rows] = self._svm_scores(embeddings[rows].astype(np.float64))
 
     @functools.cached_property
     def _float32_error(self) -> float:
@@ -202,11 +215,6 @@ class MapClassifier:
         kernel_bound += abs(self.parameters["coef0"])
         dual_sum = float(np.abs(self.arrays["dual_coefficients"]).sum())
         return FLOAT32_ERROR_BOUND * dual_sum * max(1.0, kernel_bound ** self.parameters["degree"])
-
-
-def _blocks(rows: int, block_rows: int) -> Iterator[slice]:
-    for start in range(0, rows, block_rows):
-        yield slice(start, min(start + block_rows, rows))
 
 
 def _check(classifier: MapClassifier) -> None:

@@ -35,7 +35,8 @@ class ParityReport:
         Rows of the pool taken.
     refused : mapping of str to int
         Images that could not be compared, by reason: those of the fetch and of the decoder, ``sha256_changed`` (the
-        address now has another file) and ``zero_vector`` (the pool's). ``tried == verified + sum(refused.values())``.
+        address now has another file), ``zero_vector`` and
+        ``vector_not_finite`` (the pool's). ``tried == verified + sum(refused.values())``.
     """
 
     cosines: tuple[float, ...]
@@ -112,6 +113,8 @@ def _verified(url: str, sha256: str, vector: NDArray[np.float16], fetcher: WebFe
     """Return the image that the pool saw, or the reason why not."""
     if not np.any(vector):
         return "zero_vector"
+    if not np.all(np.isfinite(vector)):
+        return "vector_not_finite"
     try:
         data = fetcher.get(url)
         if hashlib.sha256(data).hexdigest() != sha256.lower():

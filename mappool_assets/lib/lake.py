@@ -26,13 +26,10 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from mappool_assets.lib.errors import BadSetting, MissingInput
+from mappool_assets.lib.lake_sql import query_lake
 
 PROVENANCE_KEY = b"mappool_assets"
 WHOLE = "all"  # the partition of an unpartitioned table
-NO_FILES = "No files found"  # what DuckDB says where a table's glob matches nothing; other errors are real ones
-SQL_FOLDER = next(
-    folder for base in (1, 2) if (folder := Path(__file__).parents[base] / "sql").is_dir()
-)  # inside an installed package, or beside it in a checkout
 
 
 def fingerprint(inputs: Mapping[str, Any]) -> str:
@@ -58,6 +55,9 @@ class Provenance:
         Rows refused, by reason; ``rows_in == rows_kept + sum(rows_dropped.values())``.
     measures : mapping
         Further figures about the rows that follow from the inputs, such as a histogram.
+    origin : mapping
+        Where the inputs were found (address, revision), for lineage. Not part of the fingerprint: the same content at
+        another address gives the same rows.
     """
 
     inputs: Mapping[str, Any]
@@ -65,6 +65,7 @@ class Provenance:
     rows_kept: int
     rows_dropped: Mapping[str, int] = field(default_factory=dict)
     measures: Mapping[str, Any] = field(default_factory=dict)
+    origin: Mapping[str, str] = field(default_factory=dict)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -81,6 +82,7 @@ class Provenance:
                 "rows_kept": self.rows_kept,
                 "rows_dropped": self.rows_dropped,
                 "measures": self.measures,
+                "origin": self.origin,
             },
             sort_keys=True,
         )
@@ -121,7 +123,6 @@ class Lake:
     def filesystem(self) -> pafs.FileSystem:
         """A pyarrow filesystem rooted at the lake."""
         if self.is_local:
-            Path(self.root).mkdir(parents=True, exist_ok=True)
             return pafs.SubTreeFileSystem(str(Path(self.root).absolute()), pafs.LocalFileSystem())
         bucket, prefix = self._bucket_and_prefix()
         return pafs.SubTreeFileSystem(f"{bucket}/{prefix}".rstrip("/"), s3_filesystem(self.s3_endpoint))
@@ -255,37 +256,7 @@ class Lake:
         MissingInput
             The statement reads a table that has not been made.
         """
-        import duckdb
-
-        with duckdb.connect() as connection:
-            connection.register_filesystem(_duckdb_filesystem(self.filesystem))
-            unreadable = _create_views(connection)
-            try:
-                return connection.sql(statement, params=dict(parameters or {})).to_arrow_table()
-            except (duckdb.CatalogException, duckdb.IOException) as error:
-                if isinstance(error, duckdb.IOException) and NO_FILES not in str(error):
-                    raise
-                raise MissingInput(
-                    "SQL reads a table that is not there or cannot be read",
-                    where=self.root,
-                    rule="tables made by earlier assets",
-                    got="; ".join(str(e).splitlines()[0] for e in (error, *unreadable)),
-                    action="Materialise the asset of that name first; delete a file that is damaged.",
-                ) from error
-
-
-def _create_views(connection: Any) -> list[Exception]:
-    """Create the views of ``sql/lake.sql``; return why some could not be, save that their tables are not made yet."""
-    import duckdb
-
-    unreadable: list[Exception] = []
-    for definition in (SQL_FOLDER / "lake.sql").read_text(encoding="utf-8").split(";\n"):
-        try:
-            connection.execute(definition)
-        except duckdb.Error as error:
-            if NO_FILES not in str(error):
-                unreadable.append(error)
-    return unreadable
+        return query_lake(self.filesystem, self.root, statement, parameters or {})
 
 
 class TableWriter:
@@ -344,18 +315,3 @@ def replacing(target: Path) -> Iterator[Path]:
 def s3_filesystem(endpoint: str | None) -> pafs.S3FileSystem:
     """Return S3 with credentials and region from the usual AWS chain."""
     return pafs.S3FileSystem(endpoint_override=endpoint) if endpoint else pafs.S3FileSystem()
-
-
-def _duckdb_filesystem(filesystem: pafs.FileSystem) -> Any:
-    """Give DuckDB the lake as ``lake://``, the same way for a folder and a bucket."""
-    from fsspec.implementations.arrow import ArrowFSWrapper
-
-    class LakeFileSystem(ArrowFSWrapper):
-        protocol = "lake"
-        cachable = False
-
-        @classmethod
-        def _strip_protocol(cls, path: str) -> str:
-            return path.removeprefix("lake://").rstrip("/")
-
-    return LakeFileSystem(filesystem)

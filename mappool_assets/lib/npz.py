@@ -26,6 +26,7 @@ from mappool_assets.lib.ranged_file.stores import LocalFile
 
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # APPNOTE.TXT 4.3.7
 LOCAL_SIGNATURE = b"PK\x03\x04"
+MAX_INFLATION = 100  # embeddings deflate to 0.92 of their size; what shrinks a hundredfold is a bomb
 HEADER_READ_BYTES = 1024  # local header, name, zip64 extra and the 128-byte .npy header in one read
 
 
@@ -133,6 +134,13 @@ def _open_matrix(file: RangedFile, archive: zipfile.ZipFile, name: str, stack: c
             raise zipfile.BadZipFile(f"no local header of {name} at byte {member.header_offset}")
         start = member.header_offset + LOCAL_HEADER.size + name_length + extra_length
         return _as_row_matrix(file, name, start, member.file_size, member.CRC)
+    if member.file_size > MAX_INFLATION * member.compress_size:
+        raise _bad(
+            file.url,
+            f"Member {name} would inflate beyond reason",
+            f"at most {MAX_INFLATION} times its size",
+            f"{member.file_size:,} bytes from {member.compress_size:,}",
+        )
     inflated = stack.enter_context(tempfile.TemporaryDirectory(prefix="mappool-npz-"))
     path = Path(inflated) / f"{name}.npy"
     with archive.open(member) as source, path.open("wb") as target:

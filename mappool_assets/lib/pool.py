@@ -19,7 +19,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from mappool_assets.lib.errors import BadSetting, SourceUnavailable
 from mappool_assets.lib.ranged_file.base import Storage
 from mappool_assets.lib.ranged_file.http import HUB_ADDRESS
-from mappool_assets.lib.ranged_file.stores import local_version, open_ranged
+from mappool_assets.lib.ranged_file.stores import local_version, open_ranged, s3_refusal
 
 SHARD_FILE = re.compile(r"(?:(?P<part>part_[^/]+)/)?(?P<key>[0-9A-Za-z_-]+)\.(?P<kind>parquet|npz)")
 LISTING_WORKERS = 16  # HTTP listings carry no sizes: one small request a file
@@ -65,14 +65,14 @@ class PoolListing:
         The Hub commit it was pinned to; "" where the store has no revisions (each file's version then stands).
     shards : list of PoolShard
         Whole shards, by key.
-    files_dropped : dict of str to int
-        Files of no whole shard, by reason: ``without_npz``, ``without_parquet``, ``key_seen_before``.
+    dropped : dict of str to int
+        What is no whole shard, by reason: ``without_npz``, ``without_parquet``, ``key_seen_before`` (in another part).
     """
 
     source: str
     revision: str
     shards: list[PoolShard]
-    files_dropped: dict[str, int]
+    dropped: dict[str, int]
 
 
 class _File(NamedTuple):
@@ -125,7 +125,7 @@ def _pair(files: list[_File]) -> tuple[list[PoolShard], Counter[str]]:
         if len(pair) == 1:
             dropped["without_npz" if "parquet" in pair else "without_parquet"] += 1
         elif key in shards:
-            dropped["key_seen_before"] += 2
+            dropped["key_seen_before"] += 1
         else:
             parquet, npz = pair["parquet"], pair["npz"]
             shards[key] = PoolShard(
@@ -148,6 +148,7 @@ def _list_folder(source: str, storage: Storage) -> tuple[str, list[_File]]:
 
 
 def _list_hub(source: str, storage: Storage) -> tuple[str, list[_File]]:
+    import httpx2
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
     from huggingface_hub.hf_api import RepoFile
@@ -161,7 +162,7 @@ def _list_hub(source: str, storage: Storage) -> tuple[str, list[_File]]:
         tree = list(api.list_repo_tree(found["repo"], repo_type="dataset", revision=commit, recursive=True))
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise _no_pool(source, str(error).splitlines()[0]) from error
-    except (HfHubHTTPError, OSError) as error:
+    except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
         raise _not_listed(source, error) from error
     return str(commit), [
         _File(
@@ -188,7 +189,7 @@ def _list_s3(source: str, storage: Storage) -> tuple[str, list[_File]]:
     except client.exceptions.NoSuchBucket as error:
         raise _no_pool(source, str(error)) from error
     except (BotoCoreError, ClientError) as error:
-        raise _not_listed(source, error) from error
+        raise (s3_refusal(source, error) or _not_listed(source, error)) from error
     return "", [
         _File(entry["Key"][len(prefix) :], f"s3://{bucket}/{entry['Key']}", entry["Size"], entry["ETag"].strip('"'))
         for entry in objects

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
+from collections.abc import Sequence
 
 import pyarrow as pa
 
@@ -35,34 +37,49 @@ def write_pool_shards(lake: Lake, listing: PoolListing) -> Provenance:
     Another pool's shards do not stay: a lake holds one pool.
     """
     made = lake.provenance(TABLE)
-    known = lake.read_table(TABLE).to_pylist() if made and made.inputs["source"] == listing.source else []
+    is_same_pool = made is not None and pool_name(made.origin["source"]) == pool_name(listing.source)
     rows = {shard.shard: {**dataclasses.asdict(shard), "is_listed": True} for shard in listing.shards}
-    for row in known:
+    for row in lake.read_table(TABLE).to_pylist() if is_same_pool else []:
         rows.setdefault(row["shard"], {**row, "is_listed": False})
     table = pa.Table.from_pylist([rows[key] for key in sorted(rows)], schema=SCHEMA)
     provenance = Provenance(
-        {
-            "source": listing.source,
-            "revision": listing.revision,
-            "shards": hashlib.sha256(json.dumps(table.to_pylist(), sort_keys=True).encode()).hexdigest(),
-            "code_version": CODE_VERSION,
-        },
-        rows_in=table.num_rows,
+        {"content": content_of(listing.shards), "code_version": CODE_VERSION},
+        rows_in=table.num_rows + sum(listing.dropped.values()),
         rows_kept=table.num_rows,
-        measures={"files_dropped": listing.files_dropped},
+        rows_dropped=listing.dropped,
+        origin={"source": listing.source, "revision": listing.revision},
     )
     lake.write_table(TABLE, table, provenance)
     return provenance
 
 
-def known_shards(lake: Lake) -> dict[str, PoolShard]:
-    """Return all known shards by key; ``MissingInput`` where the pool was not listed yet."""
-    names = [field.name for field in dataclasses.fields(PoolShard)]
-    rows = lake.read_table(TABLE, columns=names).to_pylist()
-    return {row["shard"]: PoolShard(**row) for row in rows}
+def has_changed(lake: Lake, listing: PoolListing) -> bool:
+    """Tell whether a listing has other shards, or other versions of their files, than the table was made from."""
+    made = lake.provenance(TABLE)
+    return made is None or made.inputs["content"] != content_of(listing.shards)
 
 
-def pool_source(lake: Lake) -> tuple[str, str]:
+def content_of(shards: Sequence[PoolShard]) -> str:
+    """Return the hash of all keys and file versions."""
+    versions = sorted((shard.shard, shard.parquet_version, shard.npz_version) for shard in shards)
+    return hashlib.sha256(json.dumps(versions).encode()).hexdigest()
+
+
+def pool_name(source: str) -> str:
+    """Return a pool's address without revision and trailing slash: what stays when it is listed anew."""
+    return re.sub(r"(?<=[^/])@[^/@]+$", "", source.rstrip("/")) if source.startswith("hf://") else source.rstrip("/")
+
+
+def known_shards(lake: Lake, *, only_listed: bool = False) -> dict[str, PoolShard]:
+    """Return known shards by key; ``MissingInput`` where the pool was not listed yet."""
+    return {
+        row["shard"]: PoolShard(**row)
+        for row in lake.read_table(TABLE).to_pylist()
+        if row.pop("is_listed") or not only_listed
+    }
+
+
+def pool_origin(lake: Lake) -> dict[str, str]:
     """Return the pool's address and pinned revision, as listed."""
     made = lake.provenance(TABLE)
-    return (made.inputs["source"], made.inputs["revision"]) if made else ("", "")
+    return dict(made.origin) if made else {}

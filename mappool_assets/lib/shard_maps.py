@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from mappool_assets.lib.decision import MapClassifier
 from mappool_assets.lib.errors import BadModel, MappoolError, MissingInput
 from mappool_assets.lib.lake import Lake, Provenance, fingerprint
 from mappool_assets.lib.pool import PoolShard
-from mappool_assets.lib.pool_shards import known_shards, pool_source
+from mappool_assets.lib.pool_shards import known_shards, pool_origin
 from mappool_assets.lib.ranged_file.base import Storage
 from mappool_assets.lib.shard_filter import CODE_VERSION, TABLE, ShardReport, filter_shard
 from mappool_assets.lib.workers import Outcome, run_tasks
@@ -29,9 +29,11 @@ class FilterTask:
 
     Attributes
     ----------
-    shard : PoolShard
-        The shard.
-    source, revision : str
+    key : str
+        The shard's.
+    shard : PoolShard or None
+        Where its files lie; None where no listing of the pool has it.
+    origin : mapping
         The pool's address and pinned commit, for lineage.
     classifier_id : str
         The classifier that must be the lake's stored one.
@@ -41,25 +43,24 @@ class FilterTask:
         Where to write, and how to read.
     """
 
-    shard: PoolShard
-    source: str
-    revision: str
+    key: str
+    shard: PoolShard | None
+    origin: Mapping[str, str]
     classifier_id: str
     threshold: float
     lake: Lake
     storage: Storage
 
     def __str__(self) -> str:
-        return f"shard {self.shard.shard}"
+        return f"shard {self.key}"
 
     @property
     def inputs(self) -> dict[str, Any]:
         """What decides the shard's maps; equal inputs mean there is nothing to do."""
         return {
-            "shard": self.shard.shard,
-            "source": self.source,
-            "parquet_version": self.shard.parquet_version,
-            "npz_version": self.shard.npz_version,
+            "shard": self.key,
+            "parquet_version": self.shard.parquet_version if self.shard else None,
+            "npz_version": self.shard.npz_version if self.shard else None,
             "classifier_id": self.classifier_id,
             "threshold": self.threshold,
             "code_version": CODE_VERSION,
@@ -67,28 +68,18 @@ class FilterTask:
 
 
 def filter_tasks(lake: Lake, shards: Sequence[str], storage: Storage) -> list[FilterTask]:
-    """Return the tasks of some known shards, from what the lake holds.
+    """Return the tasks of some shards, from what the lake holds.
 
     Raises
     ------
     MissingInput
-        There is no classifier or no listing yet, or a shard is in none.
+        There is no classifier or no listing yet.
     """
-    known = known_shards(lake)
-    unknown = sorted(set(shards) - set(known))
-    if unknown:
-        raise MissingInput(
-            "Shards that no listing of the pool has",
-            where=", ".join(unknown[:5]),
-            rule=f"one of the {len(known):,} known shards",
-            got=f"{len(unknown):,} unknown",
-            action="Materialise pool_shards, or leave these partitions out.",
-        )
-    source, revision = pool_source(lake)
+    known, origin = known_shards(lake), pool_origin(lake)
     classifier = stored_classifier(lake)
     return [
-        FilterTask(known[s], source, revision, classifier.classifier_id, classifier.threshold, lake, storage)
-        for s in shards
+        FilterTask(key, known.get(key), origin, classifier.classifier_id, classifier.threshold, lake, storage)
+        for key in shards
     ]
 
 
@@ -106,15 +97,24 @@ def filter_shards(
         if reused is None:
             pending.append(task)
         else:
+            _record_failure(task, None)  # one of a forced run that failed; these maps are right
             yield Outcome(task, reused, None, 0.0)
     for outcome in run_tasks(_filter, pending, workers):
-        _record_failure(outcome)
+        _record_failure(outcome.task, outcome.error)
         yield outcome
 
 
 def _filter(task: FilterTask) -> ShardReport:
+    if task.shard is None:
+        raise MissingInput(
+            "No listing of the pool has this shard",
+            where=task.key,
+            rule=f"a shard of {task.origin.get('source')}",
+            got="a partition of another pool, or of a listing that was not written",
+            action="Materialise pool_shards; if the shard is of another pool, leave its partition out.",
+        )
     classifier = _classifier(task.lake, task.classifier_id)
-    return filter_shard(task.shard, classifier, task.lake, task.storage, task.inputs)
+    return filter_shard(task.shard, classifier, task.lake, task.storage, task.inputs, task.origin)
 
 
 @functools.lru_cache(maxsize=1)
@@ -133,11 +133,11 @@ def _classifier(lake: Lake, classifier_id: str) -> MapClassifier:
 
 
 def _reused_report(task: FilterTask) -> ShardReport | None:
-    made = task.lake.provenance(TABLE, task.shard.shard)
+    made = task.lake.provenance(TABLE, task.key)
     if made is None or made.fingerprint != fingerprint(task.inputs):
         return None
     return ShardReport(
-        task.shard.shard,
+        task.key,
         made.rows_in,
         made.rows_kept,
         dict(made.rows_dropped),
@@ -147,15 +147,13 @@ def _reused_report(task: FilterTask) -> ShardReport | None:
     )
 
 
-def _record_failure(outcome: Outcome[FilterTask, ShardReport]) -> None:
-    lake, shard = outcome.task.lake, outcome.task.shard.shard
-    if outcome.error is None:
-        lake.delete(lake.table_path(FAILURES_TABLE, shard))
+def _record_failure(task: FilterTask, error: Exception | None) -> None:
+    if error is None:
+        task.lake.delete(task.lake.table_path(FAILURES_TABLE, task.key))
         return
-    row = {"shard": shard, "error": type(outcome.error).__name__, **failure_fields(outcome.error)}
+    row = {"shard": task.key, "error": type(error).__name__, **failure_fields(error)}
     table = pa.Table.from_pylist([row], schema=pa.schema([(name, pa.string()) for name in row]))
-    inputs = {**outcome.task.inputs, "shard": asdict(outcome.task.shard)}
-    lake.write_table(FAILURES_TABLE, table, Provenance(inputs, 1, 1), shard)
+    task.lake.write_table(FAILURES_TABLE, table, Provenance(task.inputs, 1, 1, origin=task.origin), task.key)
 
 
 def failure_fields(error: Exception) -> dict[str, str]:
@@ -163,9 +161,9 @@ def failure_fields(error: Exception) -> dict[str, str]:
     if isinstance(error, MappoolError):
         return error.fields()
     return {
-        "what": f"{type(error).__name__}: {error}",
+        "what": "An error that was not foreseen",  # its own words, below, may hold paths; this is published
         "where": "",
         "rule": "",
-        "got": "",
-        "action": "This error was not foreseen: please report it.",
+        "got": f"{type(error).__name__}: {error}",
+        "action": "Please report it.",
     }

@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from mappool_assets.lib.errors import BadSetting
-from mappool_assets.lib.lake import SQL_FOLDER, Lake
+from mappool_assets.lib.lake import Lake
+from mappool_assets.lib.lake_sql import SQL_FOLDER
 
 
 def statement(name: str) -> str:

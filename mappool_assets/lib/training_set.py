@@ -11,7 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -139,6 +139,7 @@ def write_training_set(
     """
     with tempfile.TemporaryDirectory(prefix="mappool-images-") as folder, WebFetcher(fetch_rules) as fetcher:
         images = find_labelled_images(source, fetcher, settings.positive_label)
+        images = _fetched_before(lake, images, Path(folder))
         measured, dropped = _measure_all(images, settings, Path(folder), progress)
         measured, same = drop_same_bytes(measured)
         measured, doubtful = drop_near_duplicates_across_labels(measured, settings.near_duplicate_distance)
@@ -154,6 +155,22 @@ def write_training_set(
 
 
 # -- first pass -----------------------------------------------------------------------------------------------
+
+
+def _fetched_before(lake: Lake, images: list[LabelledImage], spool: Path) -> list[LabelledImage]:
+    """Let images from the web that an earlier training set holds be taken from it.
+
+    An address that fails today then takes no image away, which would change the classifier and every shard's maps.
+    """
+    stored: dict[str, Path] = {}
+    if any("://" in image.name for image in images) and lake.provenance(TRAINING_SET) is not None:
+        with lake.open_table(TRAINING_SET) as file:
+            for batch in file.iter_batches(ROW_GROUP_ROWS, columns=["name", "sha256", "image"]):
+                for row in batch.to_pylist():
+                    if "://" in row["name"]:
+                        stored[row["name"]] = spool / row["sha256"]
+                        stored[row["name"]].write_bytes(row["image"]["bytes"])
+    return [replace(i, read=stored[i.name].read_bytes) if i.name in stored else i for i in images]
 
 
 def _measure_all(
@@ -219,7 +236,7 @@ def _counted(
             got=f"{counts} after dropping {reasons or 'none'}",
             action="Add labelled images of the class that is short.",
         )
-    content = "\n".join(sorted(f"{image.sha256} {image.label} {image.split}" for image in images))
+    content = "\n".join(sorted(f"{image.sha256} {image.label} {image.is_map} {image.split}" for image in images))
     inputs = {
         "source": source,
         "settings": asdict(settings),

@@ -72,8 +72,12 @@ def _run_until_broken(
         running: dict[Future[Outcome[Task, Result]], Task] = {}
         while (waiting or running) and not suspects:
             while waiting and len(running) < workers:  # never queued: what runs when a worker dies is known
-                task = waiting.popleft()
-                running[executor.submit(_timed, function, task)] = task
+                try:
+                    running[executor.submit(_timed, function, waiting[0])] = waiting[0]
+                except BrokenProcessPool:  # a worker died while the consumer dealt with the last outcome
+                    suspects.extend(running.values())
+                    return
+                waiting.popleft()
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 task = running.pop(future)
                 if isinstance(future.exception(), BrokenProcessPool):

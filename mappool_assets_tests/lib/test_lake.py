@@ -189,3 +189,14 @@ def test_a_store_that_does_not_answer_is_not_an_empty_lake(monkeypatch: pytest.M
 def test_an_address_that_cannot_be_used_says_so(root: str) -> None:
     with pytest.raises(BadSetting, match="MAPPOOL_LAKE"):
         Lake(root).partitions("mappool/shard_maps")
+
+
+def test_sql_reads_many_files_right_with_threads(lake: Lake) -> None:
+    """DuckDB shares file handles between threads: with one position a handle, it reads other rows' bytes."""
+    for shard in range(60):
+        write_maps(lake, f"{shard:032x}", rows=200, dimension=64, seed=shard)
+    for _ in range(3):
+        (row,) = lake.query(
+            "SELECT count(*) AS n, count(DISTINCT uid) AS uids FROM shard_maps WHERE l14_img[1] < 2"
+        ).to_pylist()
+        assert row["n"] == 60 * 200

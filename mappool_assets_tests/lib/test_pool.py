@@ -4,8 +4,9 @@ import pytest
 from mappool_assets.lib.errors import BadSetting, SourceUnavailable
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.pool import list_pool
-from mappool_assets.lib.pool_shards import known_shards, pool_source, write_pool_shards
+from mappool_assets.lib.pool_shards import has_changed, known_shards, pool_name, pool_origin, write_pool_shards
 from mappool_assets.lib.ranged_file.base import Storage
+from mappool_assets.lib.ranged_file.stores import open_ranged
 from mappool_assets_tests.range_server import serve, status
 from mappool_assets_tests.s3_server import serve_s3
 
@@ -48,7 +49,7 @@ def test_files_without_partner_are_counted(tmp_path):
     write(tmp_path, {**FLAT, f"{C}.npz": b"", "d.parquet": b"", f"part_0/{A}.parquet": b"1", f"part_0/{A}.npz": b"2"})
     listing = list_pool(str(tmp_path), Storage())
     assert [shard.shard for shard in listing.shards] == [A, B]
-    assert listing.files_dropped == {"key_seen_before": 2, "without_npz": 1, "without_parquet": 1}
+    assert listing.dropped == {"key_seen_before": 1, "without_npz": 1, "without_parquet": 1}
 
 
 def test_no_pool_and_no_answer_are_different_failures(tmp_path):
@@ -78,12 +79,15 @@ def test_a_shard_that_vanishes_stays_known(tmp_path):
     write(pool, FLAT)
     write_pool_shards(lake, list_pool(str(pool), Storage()))
     (pool / f"{B}.npz").unlink()
-    made = write_pool_shards(lake, list_pool(str(pool), Storage()))
+    assert has_changed(lake, list_pool(str(pool), Storage()))
+    made = write_pool_shards(lake, list_pool(f"{pool}/", Storage()))
+    assert not has_changed(lake, list_pool(str(pool), Storage()))
     assert list(known_shards(lake)) == [A, B]
-    assert made.measures["files_dropped"] == {"without_npz": 1}
+    assert list(known_shards(lake, only_listed=True)) == [A]
+    assert (made.rows_in, made.rows_kept, made.rows_dropped) == (3, 2, {"without_npz": 1})
     listed = {row["shard"]: row["is_listed"] for row in lake.read_table("mappool/pool_shards").to_pylist()}
     assert listed == {A: True, B: False}
-    assert pool_source(lake) == (str(pool), "")
+    assert pool_origin(lake) == {"source": f"{pool}/", "revision": ""}
 
 
 def test_another_pool_replaces_the_first(tmp_path):
@@ -93,3 +97,28 @@ def test_another_pool_replaces_the_first(tmp_path):
     for name in ("one", "two"):
         write_pool_shards(lake, list_pool(str(tmp_path / name), Storage()))
     assert list(known_shards(lake)) == [C]
+
+
+def test_a_pools_name_is_its_address_without_revision():
+    assert pool_name("hf://datasets/owner/name@0123abc") == pool_name("hf://datasets/owner/name/")
+    assert pool_name("/data/pool@home/") == "/data/pool@home"
+
+
+def test_an_unreachable_hub_and_missing_credentials_are_told_apart(monkeypatch, tmp_path):
+    with serve(tmp_path) as server:
+        pass  # its port is closed now
+    with pytest.raises(SourceUnavailable) as caught:
+        list_pool("hf://datasets/owner/name", Storage(hub_endpoint=server.url))
+    assert caught.value.is_transient
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # remembers credentials of earlier tests
+    for refused in (
+        lambda: list_pool("s3://bucket/pool", Storage(s3_endpoint=server.url)),
+        lambda: open_ranged("s3://bucket/pool/file", Storage(s3_endpoint=server.url)),
+    ):
+        with pytest.raises(BadSetting, match="credentials"):
+            refused()

@@ -141,15 +141,16 @@ def with_vectors(rows, name, values):
 
 def test_rows_that_break_a_rule_are_dropped_and_counted(rows, linear, filtered):
     kept, _ = expected_maps(rows, linear)
-    a, b, c, d, e, f = (int(row) for row in kept[:6])
+    a, b, c, d, e, f, g, h = (int(row) for row in kept[:8])
     uid = rows.table["uid"][int(kept[-1])].as_py()
-    bad = with_values(with_values(rows, "url", {a: None}), "text", {b: None, a: None})
-    bad = with_values(bad, "uid", {int(kept[-2]): uid})
+    bad = with_values(with_values(rows, "url", {a: None, h: ""}), "text", {b: None, a: None})
+    bad = with_values(bad, "uid", {int(kept[-2]): uid, g: None})
     bad = with_vectors(bad, "l14_img", {c: np.nan, d: 0, e: 3 * rows.members["l14_img"][e]})
     bad = with_vectors(bad, "l14_txt", {f: -rows.members["l14_txt"][f]})
     report, lake = filtered(bad)
     assert report.rows_dropped == {
-        "null_url": 1,
+        "null_uid": 1,
+        "null_url": 2,
         "null_text": 1,
         "embedding_not_finite": 1,
         "embedding_zero": 1,
@@ -158,7 +159,7 @@ def test_rows_that_break_a_rule_are_dropped_and_counted(rows, linear, filtered):
         "duplicate_uid": 1,
         "pair_mismatch": 1,
     }
-    assert report.rows_kept == len(kept) - 7
+    assert report.rows_kept == len(kept) - 9
     assert lake.read_table("mappool/shard_maps", KEY).num_rows == report.rows_kept
 
 

@@ -48,6 +48,21 @@ def test_a_killed_worker_costs_its_task_only():
     assert "memory" in str(failed[0].error)
 
 
+def die_at_once(task):
+    if task == "deadly":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return task
+
+
+def test_a_worker_killed_while_its_consumer_is_busy_costs_nothing_else():
+    outcomes = []
+    for outcome in run_tasks(die_at_once, ["a", "deadly", "b", "c", "d"], 2):
+        outcomes.append(outcome)
+        time.sleep(0.5)  # the executor breaks meanwhile: the next submit fails
+    assert sorted(outcome.task for outcome in outcomes) == ["a", "b", "c", "d", "deadly"]
+    assert [outcome.task for outcome in outcomes if outcome.error] == ["deadly"]
+
+
 def test_workers_share_the_cores():
     found = [outcome.result for outcome in run_tasks(threads_and_pid, range(4), 2)]
     assert len({pid for pid, _ in found}) <= 2

@@ -63,9 +63,9 @@ def test_the_graph_on_real_images(tmp_path):
             result = defs.resolve_job_def(job).execute_in_process(
                 instance=instance, run_config=QUIET, partition_key=KEY if job == "filter" else None
             )
-            assert {check.check_name: check.passed for check in result.get_asset_check_evaluations()} == {
-                check.check_name: True for check in result.get_asset_check_evaluations()
-            }
+            checks = result.get_asset_check_evaluations()
+            assert len(checks) >= 3
+            assert [check.check_name for check in checks if not check.passed] == []
     evaluations = classifier_record(lake).evaluations
     print(accuracy_markdown(evaluations, chosen="svm_poly"))
     # A random encoder sees colours and edges, no maps; yet these images differ that much (measured: 0.74 to 0.94).

@@ -5,7 +5,7 @@ import shutil
 import dagster as dg
 import pytest
 
-from mappool_assets.defs.resources import PoolResource
+from mappool_assets.defs.mappool.shard_maps import MEASURED
 from mappool_assets.lib.train_classifier import train
 from mappool_assets_tests.runs.conftest import platform_in
 
@@ -159,24 +159,75 @@ def test_a_corpus_that_breaks_a_rule_is_not_published(five):
     assert not (platform.folder / "published").exists()
 
 
-def test_the_sensor_adds_new_shards_and_removes_none(five):
+def tick(platform):
+    resources = {name: platform.defs.resources[name] for name in ("lake", "pool")}
+    context = dg.build_sensor_context(platform.instance, definitions=platform.defs, resources=resources)
+    with context:
+        return platform.defs.resolve_sensor_def("new_pool_shards").evaluate_tick(context)
+
+
+def test_the_sensor_asks_for_a_listing_where_there_are_new_shards_and_removes_none(five):
     platform, _ = five
-    new = platform.add_shard(7)
-    sensor = platform.defs.resolve_sensor_def("new_pool_shards")
-
-    def tick():
-        pool = PoolResource(source=str(platform.folder / "pool"))
-        context = dg.build_sensor_context(platform.instance, definitions=platform.defs, resources={"pool": pool})
-        with context:
-            return sensor.evaluate_tick(context)
-
-    data = tick()
-    assert len(data.run_requests) == 1
-    assert [list(request.partition_keys) for request in data.dynamic_partitions_requests] == [[new]]
+    assert "are known" in tick(platform).skip_message
+    platform.add_shard(7)
+    assert len(tick(platform).run_requests) == 1
     assert platform.materialise("pool_shards").success
-    assert "are known" in tick().skip_message
+    assert "are known" in tick(platform).skip_message
     for path in (platform.folder / "pool").iterdir():
         path.unlink()
     with pytest.raises(dg.Failure, match="no pool"):
-        tick()
+        tick(platform)
     assert len(platform.instance.get_dynamic_partitions("pool_shard")) == 6
+
+
+def test_a_listing_that_was_lost_is_asked_for_again(five):
+    """The sensor judges by the lake: partitions without a listing, or changed files, make it ask."""
+    platform, shards = five
+    platform.lake.delete("mappool/pool_shards/all.parquet")
+    assert tick(platform).run_requests
+    assert platform.materialise("pool_shards").success
+    assert not tick(platform).run_requests
+    platform.spoil(shards[0])
+    assert tick(platform).run_requests
+
+
+def test_a_partition_that_no_listing_has_fails_alone(five):
+    platform, shards = five
+    platform.instance.add_dynamic_partitions("pool_shard", ["0" * 32])
+    result = platform.materialise("shard_maps", shards=[*shards, "0" * 32])
+    assert not result.success
+    assert materialised(platform) == set(shards)
+    (failure,) = result.get_step_failure_events()
+    assert "No listing of the pool has this shard" in failure.event_specific_data.user_failure_data.description
+
+
+def test_a_first_run_in_which_every_shard_fails_says_why(platform):
+    shard = platform.add_shard(1)
+    platform.spoil(shard)
+    assert platform.materialise("pool_shards").success
+    result = platform.materialise("shard_maps", shards=[shard])
+    (failure,) = result.get_step_failure_events()
+    assert "cannot be read as a zip file" in failure.event_specific_data.user_failure_data.description
+
+
+def test_a_shard_that_came_back_under_another_key_is_published_once(platform):
+    first = platform.add_shard(1)
+    assert platform.materialise("pool_shards").success
+    assert platform.materialise("shard_maps", shards=[first]).success
+    second = "f" * 32
+    for suffix in ("parquet", "npz"):
+        (platform.folder / "pool" / f"{first}.{suffix}").rename(platform.folder / "pool" / f"{second}.{suffix}")
+    assert platform.materialise("pool_shards").success
+    assert platform.materialise("shard_maps", shards=[second]).success
+    assert platform.materialise("published_dataset").success
+    assert [path.stem for path in (platform.folder / "published").glob("part_*/*")] == [second]
+
+
+def test_what_was_measured_stays_in_sight_where_nothing_was_done_again(five):
+    platform, shards = five
+    assert platform.materialise("shard_maps", shards=shards[:1]).success
+    before, _ = metadata_of(platform, shards[0])
+    assert platform.materialise("shard_maps", shards=shards[:1]).success
+    after, _ = metadata_of(platform, shards[0])
+    assert after["is_reused"] is True
+    assert {name: after[name] for name in MEASURED} == {name: before[name] for name in MEASURED}

@@ -1,8 +1,9 @@
 -- Which shards make up the corpus, in which part, made by what, from and with how many rows?
 -- The part is the source's folder, or, where the pool is flat, the first character of the key: it depends on the shard
--- alone, so that publishing bit by bit and all at once put it in the same place.
+-- alone, so that publishing bit by bit and all at once put it in the same place. A shard that its source lists no more
+-- is left out: its rows may have come back under another key.
 WITH listing AS (
-    SELECT inputs ->> '$.source' AS source, inputs ->> '$.revision' AS revision
+    SELECT origin ->> '$.revision' AS revision
     FROM lineage_of('mappool/pool_shards', NULL)
 )
 SELECT
@@ -12,7 +13,7 @@ SELECT
     rows_kept,
     rows_dropped,
     fingerprint,
-    inputs ->> '$.source' AS source,
+    origin ->> '$.source' AS source,
     CASE WHEN inputs ->> '$.parquet_version' = parquet_version AND inputs ->> '$.npz_version' = npz_version
         THEN listing.revision
     END AS revision,
@@ -21,4 +22,5 @@ SELECT
 FROM pool_shards
 JOIN lineage_of('mappool/shard_maps', NULL) ON partition = shard
 CROSS JOIN listing
+WHERE is_listed
 ORDER BY part, shard

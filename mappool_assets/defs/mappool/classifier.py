@@ -4,7 +4,7 @@ import dagster as dg
 
 from mappool_assets.defs.failures import as_failures
 from mappool_assets.defs.mappool.training_embeddings import training_embeddings
-from mappool_assets.defs.metadata import file_metadata, image
+from mappool_assets.defs.metadata import file_metadata, image, previous_metadata
 from mappool_assets.defs.resources import ClassifierResource, LakeResource
 from mappool_assets.lib.classifier_store import MODEL_PATH
 from mappool_assets.lib.evaluation import accuracy_markdown
@@ -31,11 +31,13 @@ def classifier(
     with as_failures():
         report = train(lake.open(), classifier_choice.method, classifier_choice.threshold)
     chosen = report.classifier
+    accuracies = dg.MetadataValue.md(accuracy_markdown(report.evaluations, report.seconds, chosen.kind))
     if report.is_skipped:
         context.log.info(f"{chosen.classifier_id} was trained from the same inputs: kept")
+        accuracies = previous_metadata(context.instance, context.asset_key).get("accuracy_table", accuracies)
     return dg.MaterializeResult(
         metadata={
-            "accuracy_table": dg.MetadataValue.md(accuracy_markdown(report.evaluations, report.seconds, chosen.kind)),
+            "accuracy_table": accuracies,
             "accuracy_plot": image(accuracy_plot(report.evaluations, chosen.kind), "accuracy by method"),
             "classifier_id": chosen.classifier_id,
             "threshold": chosen.threshold,
@@ -44,6 +46,7 @@ def classifier(
             "training_images": report.training_rows,
             "evaluation_images": report.evaluation_rows,
             "is_reused": report.is_skipped,
+            "fitted_by": dg.MetadataValue.json(dict(report.fitted_by)),
             **file_metadata(lake.open(), MODEL_PATH),
         },
         data_version=dg.DataVersion(chosen.classifier_id),

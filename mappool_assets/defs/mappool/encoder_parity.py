@@ -13,7 +13,11 @@ from mappool_assets.lib.web_fetch import WebFetcher
 
 @dg.asset_check(asset=training_embeddings, additional_deps=[pool_shards], blocking=True)
 def encoder_parity(
-    lake: LakeResource, pool: PoolResource, encoder: EncoderResource, web: WebResource
+    context: dg.AssetCheckExecutionContext,
+    lake: LakeResource,
+    pool: PoolResource,
+    encoder: EncoderResource,
+    web: WebResource,
 ) -> dg.AssetCheckResult:
     """Do images of the pool, fetched and embedded here, agree with the pool's own embeddings?
 
@@ -22,7 +26,8 @@ def encoder_parity(
     Where too few images could be had, this is a warning: nothing was proved.
     """
     with as_failures(), WebFetcher(web.rules()) as fetcher:
-        report = measure_parity(encoder.load(), sample_pool(lake.open(), pool.storage()), fetcher)
+        rows = sample_pool(lake.open(), pool.storage(), tell=context.log.warning)
+        report = measure_parity(encoder.load(), rows, fetcher)
     return dg.AssetCheckResult(
         passed=report.verdict == "agrees",
         severity=dg.AssetCheckSeverity.WARN if report.verdict == "undecided" else dg.AssetCheckSeverity.ERROR,

@@ -4,11 +4,11 @@ import dagster as dg
 
 from mappool_assets.defs.checks import sql_check_results, sql_check_specs
 from mappool_assets.defs.failures import RETRY_TRANSIENT, as_failures
-from mappool_assets.defs.metadata import data_version, table_metadata
+from mappool_assets.defs.metadata import table_metadata
 from mappool_assets.defs.partitions import add_shards
 from mappool_assets.defs.resources import LakeResource, PoolResource
 from mappool_assets.lib.pool import list_pool
-from mappool_assets.lib.pool_shards import TABLE, known_shards, write_pool_shards
+from mappool_assets.lib.pool_shards import TABLE, known_shards, pool_name, write_pool_shards
 
 KEY = dg.AssetKey(["mappool", "pool_shards"])
 
@@ -30,7 +30,7 @@ def pool_shards(context: dg.AssetExecutionContext, lake: LakeResource, pool: Poo
     """
     with as_failures():
         listing = list_pool(pool.source, pool.storage())
-        made = write_pool_shards(lake.open(), listing)
+        write_pool_shards(lake.open(), listing)
     new = add_shards(context.instance, list(known_shards(lake.open())))
     context.log.info(f"{len(listing.shards):,} shards at {pool.source}, {len(new):,} of them new")
     return dg.MaterializeResult(
@@ -41,6 +41,7 @@ def pool_shards(context: dg.AssetExecutionContext, lake: LakeResource, pool: Poo
             "new_shards": len(new),
             "pool_gigabytes": round(sum(s.parquet_bytes + s.npz_bytes for s in listing.shards) / 1e9, 3),
         },
-        data_version=data_version(made),
+        # The pool, not its content: each shard has its own version, and one more must not make all others stale.
+        data_version=dg.DataVersion(pool_name(pool.source)),
         check_results=list(sql_check_results(KEY, lake.open(), table=TABLE)),
     )

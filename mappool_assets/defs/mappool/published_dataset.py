@@ -14,9 +14,11 @@ from mappool_assets.defs.mappool.pool_shards import pool_shards
 from mappool_assets.defs.mappool.shard_maps import shard_maps
 from mappool_assets.defs.metadata import log_progress
 from mappool_assets.defs.resources import LakeResource, PublishResource
+from mappool_assets.lib.publish.corpus import read_corpus
 from mappool_assets.lib.publish.dataset_card import CardSettings
 from mappool_assets.lib.publish.publish_target import FolderTarget
 from mappool_assets.lib.publish.publisher import PublishReport, publish
+from mappool_assets.lib.shard_filter import TABLE as SHARD_MAPS
 
 KEY = dg.AssetKey(["mappool", "published_dataset"])
 
@@ -40,21 +42,24 @@ def published_dataset(
     Only what is new or changed is written; an unchanged corpus writes nothing. Nothing is published while a rule is
     broken anywhere in the corpus. Known shards without maps yet are listed as missing, with the reason.
     """
-    checked = list(sql_check_results(KEY, lake.open(), only=OF_SHARD_MAPS))
+    with as_failures():
+        corpus = [shard.shard for shard in read_corpus(lake.open()).shards]
+    checked = list(sql_check_results(KEY, lake.open(), only=OF_SHARD_MAPS, table=SHARD_MAPS, partitions=corpus))
     yield from checked
     broken = [result for result in checked if not result.passed]
     if broken:
         raise dg.Failure(
             "Not published, because the corpus breaks a rule: "
             + "; ".join(f"{result.check_name} ({result.description})" for result in broken)
-            + " Filter the shards concerned again with force, or remove their files from the lake.",
+            + " Filter the shards concerned again with force; where two shards hold the same rows, take one out of the "
+            "pool and list it anew.",
             allow_retries=False,
         )
     with as_failures():
         report = publish(
             lake.open(),
             FolderTarget(Path(publishing.target)),
-            CardSettings(pretty_name=publishing.title),
+            CardSettings(repository=publishing.repository, pretty_name=publishing.title),
             log_progress(context, "shards"),
         )
     yield from sql_check_results(KEY, lake.open(), only=("pool_shards_scored_or_missing",))

@@ -10,7 +10,7 @@ from mappool_assets.defs.checks import sql_check_results, sql_check_specs
 from mappool_assets.defs.failures import as_failures
 from mappool_assets.defs.mappool.classifier import classifier
 from mappool_assets.defs.mappool.pool_shards import pool_shards
-from mappool_assets.defs.metadata import file_metadata, image, row_counts
+from mappool_assets.defs.metadata import file_metadata, image, previous_metadata, row_counts
 from mappool_assets.defs.partition_runs import PartitionResult, fail_with, materialise_each
 from mappool_assets.defs.partitions import pool_shard
 from mappool_assets.defs.resources import FilterResource, LakeResource, PoolResource
@@ -22,6 +22,9 @@ from mappool_assets.lib.workers import Outcome
 
 KEY = dg.AssetKey(["mappool", "shard_maps"])
 SHARDS_A_RUN = 64  # Dagster's own cost is then 0.2 s a shard; more would make a lost run cost more than it saves
+
+
+MEASURED = ("seconds", "rows_per_second", "bytes_read", "bytes_in_source")
 
 
 class ShardMapsConfig(dg.Config):
@@ -59,20 +62,22 @@ def shard_maps(
     with as_failures():
         tasks = filter_tasks(lake.open(), context.partition_keys, pool.storage())
     outcomes = filter_shards(tasks, workers=filtering.worker_count(), force=config.force)
-    failed = materialise_each(context, _results(outcomes, lake.open(), len(tasks)), [classifier.key, pool_shards.key])
-    failed_shards = {result.partition for result in failed}
-    done = [task.shard.shard for task in tasks if task.shard.shard not in failed_shards]
-    yield from sql_check_results(KEY, lake.open(), table=TABLE, partitions=done)
+    failed = materialise_each(
+        context, _results(context, outcomes, lake.open(), len(tasks)), [classifier.key, pool_shards.key]
+    )
+    done = sorted({task.key for task in tasks} - {result.partition for result in failed})
+    if done:
+        yield from sql_check_results(KEY, lake.open(), table=TABLE, partitions=done)
     if failed:
         raise fail_with(failed, planned=len(tasks))
 
 
 def _results(
-    outcomes: Iterator[Outcome[FilterTask, ShardReport]], lake: Lake, planned: int
+    context: dg.AssetExecutionContext, outcomes: Iterator[Outcome[FilterTask, ShardReport]], lake: Lake, planned: int
 ) -> Iterator[PartitionResult]:
     rows = maps = seconds = 0.0
     for done, outcome in enumerate(outcomes, start=1):
-        shard, report = outcome.task.shard.shard, outcome.result
+        shard, report = outcome.task.key, outcome.result
         if report is None:
             yield PartitionResult(shard, error=outcome.error)
             continue
@@ -81,7 +86,7 @@ def _results(
         yield PartitionResult(
             shard,
             report.fingerprint,
-            _metadata(report, outcome, lake),
+            {**_metadata(report, outcome, lake), **_measured(context, report, outcome.seconds)},
             f"{done}/{planned} shards, {rows:,.0f} rows, {maps:,.0f} maps: "
             f"{shard} kept {report.rows_kept:,} of {report.rows_in:,} ({what})",
         )
@@ -96,14 +101,13 @@ def _metadata(report: ShardReport, outcome: Outcome[FilterTask, ShardReport], la
         "score_histogram": image(plot, "scores"),
         "classifier_id": outcome.task.classifier_id,
         "is_reused": report.is_reused,
-        **(
-            {}
-            if report.is_reused
-            else {
-                "seconds": round(outcome.seconds, 3),
-                "rows_per_second": round(report.rows_in / max(outcome.seconds, 1e-9)),
-                "bytes_read": report.bytes_read,
-                "bytes_in_source": report.bytes_listed,
-            }
-        ),
     }
+
+
+def _measured(context: dg.AssetExecutionContext, report: ShardReport, seconds: float) -> dict[str, Any]:
+    """Return what was measured while the shard was filtered, now or, if it is reused, then."""
+    if report.is_reused:
+        before = previous_metadata(context.instance, context.asset_key, report.shard)
+        return {name: before[name] for name in MEASURED if name in before}
+    figures = (round(seconds, 3), round(report.rows_in / max(seconds, 1e-9)), report.bytes_read, report.bytes_listed)
+    return dict(zip(MEASURED, figures, strict=True))

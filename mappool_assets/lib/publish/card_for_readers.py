@@ -71,7 +71,7 @@ def files() -> str:
         )
         + (
             "\n\nThe same pool, classifier and threshold, with the same library versions, give the same bytes: rows are"
-            "\nsorted by `uid`, and no file holds a date or a random number."
+            "\nin the pool's own order, and no file holds a date or a random number."
         )
     )
 

@@ -98,7 +98,7 @@ class HttpFile(RangedFile):
         address = self._signed_address or self._address
         ask = {"Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "identity"}
         for _ in range(5):
-            same_host = urlsplit(address).netloc == urlsplit(self._address).netloc
+            same_host = urlsplit(address)[:2] == urlsplit(self._address)[:2]  # and the same scheme: no token in clear
             with self._client.stream(
                 "GET", address, headers={**ask, **(self._headers if same_host else {})}
             ) as response:
@@ -176,7 +176,9 @@ def _retry_after(headers: Any) -> float | None:
     """Return the seconds a server asks us to wait (RFC 9110 §10.2.3), at most five minutes, or None."""
     value = headers.get("Retry-After")
     if value is None:
-        return None
+        # The Hub's: RateLimit: "resolvers";r=0;t=123 (draft-ietf-httpapi-ratelimit-headers), t in seconds
+        left = re.search(r"\br=0\b.*?\bt=(\d+)", headers.get("RateLimit", ""))
+        return min(float(left[1]), 300.0) if left else None
     if value.isdigit():
         return min(float(value), 300.0)
     try:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from mappool_assets.lib.errors import BadSetting
 from mappool_assets.lib.lake import s3_filesystem
 from mappool_assets.lib.ranged_file.base import RangedFile, Storage, missing, unavailable
 from mappool_assets.lib.ranged_file.http import HttpFile, open_on_hub
@@ -68,15 +69,15 @@ class S3File(RangedFile):
 
     def __init__(self, url: str, storage: Storage) -> None:
         import boto3
-        from botocore.exceptions import ClientError
+        from botocore.exceptions import BotoCoreError, ClientError
 
         bucket, _, key = url.removeprefix("s3://").partition("/")
         try:
             head = boto3.client("s3", endpoint_url=storage.s3_endpoint).head_object(Bucket=bucket, Key=key)
-        except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+        except (BotoCoreError, ClientError) as error:
+            if isinstance(error, ClientError) and error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
                 raise missing(url) from None
-            raise unavailable(url, str(error)) from error
+            raise (s3_refusal(url, error) or unavailable(url, str(error))) from error
         super().__init__(url, head["ContentLength"], head["ETag"].strip('"'))
         self._file = s3_filesystem(storage.s3_endpoint).open_input_file(f"{bucket}/{key}")
 
@@ -89,3 +90,19 @@ class S3File(RangedFile):
     def close(self) -> None:
         """Close the input file."""
         self._file.close()
+
+
+def s3_refusal(url: str, error: Exception) -> BadSetting | None:
+    """Return the error of credentials that are missing or not enough, which no retry helps; None for other errors."""
+    from botocore.exceptions import ClientError, NoCredentialsError, PartialCredentialsError
+
+    is_refused = isinstance(error, ClientError) and error.response["ResponseMetadata"]["HTTPStatusCode"] in (401, 403)
+    if not is_refused and not isinstance(error, NoCredentialsError | PartialCredentialsError):
+        return None
+    return BadSetting(
+        "S3 refuses access",
+        where=url,
+        rule="credentials that may list and read it, from the usual AWS chain",
+        got=str(error),
+        action="Set them up (aws configure, an instance role, AWS_PROFILE) or ask for the permission.",
+    )

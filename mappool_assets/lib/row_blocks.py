@@ -1,0 +1,80 @@
+"""Work on embeddings in blocks of rows, one block a thread, each with BLAS on that thread alone.
+
+A product of one block followed by element-wise steps leaves all cores but one idle in the latter, and its result in
+the wrong cache. A thread that takes a block through all steps does neither.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
+
+Float32 = npt.NDArray[np.float32]
+
+# Of 64, 128, … 2,048 rows: 512 and 1,024 were the fastest against 977 and 1,872 support vectors of width 768.
+BLOCK_ROWS = 1024
+
+_BLAS_LIMIT = threading.Lock()  # the number of BLAS threads belongs to the process: one caller changes it at a time
+
+
+def for_row_blocks(
+    embeddings: npt.NDArray[np.floating], work: Callable[[slice, Float32], None], block_rows: int = BLOCK_ROWS
+) -> None:
+    """Call ``work`` with each block of rows in float32, on as many threads as BLAS has in this process.
+
+    Parameters
+    ----------
+    embeddings : array of float16, float32 or float64, shape (n, d)
+    work : callable
+        Takes which rows they are and the rows, (m, d) float32, which it must not keep or change. Called from several
+        threads at a time, in any order.
+    block_rows : int
+        Most rows of a block; peak memory is one block a thread.
+    """
+    starts = range(0, len(embeddings), block_rows)
+
+    def run(start: int) -> None:
+        rows = slice(start, min(start + block_rows, len(embeddings)))
+        work(rows, as_float32(embeddings[rows]))
+
+    threads = min(len(starts), _blas_threads())
+    if threads <= 1:
+        for start in starts:
+            run(start)
+        return
+    with _BLAS_LIMIT, _blas().limit(limits=1), ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(run, starts):
+            pass  # the iteration raises what a thread raised
+
+
+def as_float32(rows: npt.NDArray[np.floating]) -> Float32:
+    """Return rows in float32; float16 by integer arithmetic, 2 to 2.5 times as fast as NumPy's conversion.
+
+    The bits of a float16, sign extended and shifted by the 13 bits that the fraction is longer, are those of the
+    number times 2^-112 (the difference of the exponents' offsets, 127 − 15), numbers below 2^-14 included. Infinity
+    and NaN become 65,536 or more, which no float16 is; a block with such numbers is converted by NumPy.
+    """
+    if rows.dtype != np.float16 or not rows.flags.c_contiguous or not rows.size:
+        return rows.astype(np.float32, copy=False)
+    bits = rows.view(np.int16).astype(np.int32)
+    np.left_shift(bits, 13, out=bits)
+    np.bitwise_and(bits, np.int32(-0x7000_0001), out=bits)  # keeps the sign, clears its three copies
+    numbers = bits.view(np.float32)
+    np.multiply(numbers, np.float32(2.0**112), out=numbers)
+    is_finite = float(np.vecdot(numbers, numbers).max()) < 65_536.0**2
+    return numbers if is_finite else rows.astype(np.float32)
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")
+
+
+def _blas_threads() -> int:
+    return max((library.num_threads for library in _blas().lib_controllers), default=1)
