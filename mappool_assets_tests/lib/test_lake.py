@@ -191,12 +191,10 @@ def test_an_address_that_cannot_be_used_says_so(root: str) -> None:
         Lake(root).partitions("mappool/shard_maps")
 
 
-def test_sql_reads_many_files_right_with_threads(lake: Lake) -> None:
-    """DuckDB shares file handles between threads: with one position a handle, it reads other rows' bytes."""
-    for shard in range(60):
-        write_maps(lake, f"{shard:032x}", rows=200, dimension=64, seed=shard)
-    for _ in range(3):
-        (row,) = lake.query(
-            "SELECT count(*) AS n, count(DISTINCT uid) AS uids FROM shard_maps WHERE l14_img[1] < 2"
-        ).to_pylist()
-        assert row["n"] == 60 * 200
+def test_sql_reads_many_files_right_with_threads(tmp_path: Path) -> None:
+    """DuckDB shares file handles between threads: with one position a handle, it got other rows' bytes (8 of 8 times)."""
+    lake = Lake(str(tmp_path))
+    for shard in range(40):
+        write_maps(lake, f"{shard:032x}", rows=300, dimension=768, seed=shard)
+    for _ in range(2):
+        assert sql_files.run(lake, "checks/shard_maps_score_over_threshold").num_rows == 0
