@@ -192,7 +192,7 @@ def test_an_address_that_cannot_be_used_says_so(root: str) -> None:
 
 
 def test_sql_reads_many_files_right_with_threads(tmp_path: Path) -> None:
-    """DuckDB shares file handles between threads: with one position a handle, it got other rows' bytes (8 of 8 times)."""
+    """DuckDB shares file handles between threads: with one position a handle, it got other bytes, 8 of 8 times."""
     lake = Lake(str(tmp_path))
     for shard in range(40):
         write_maps(lake, f"{shard:032x}", rows=300, dimension=768, seed=shard)
