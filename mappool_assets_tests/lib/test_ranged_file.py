@@ -154,3 +154,11 @@ def test_s3_ranges_and_version():
             assert file.read(300, 40) == CONTENT[300:340]
         with pytest.raises(MissingInput):
             open_ranged("s3://pool/a/absent", storage)
+
+
+def test_the_cost_of_a_request_can_be_set(tmp_path):
+    (tmp_path / "file.bin").write_bytes(CONTENT)
+    with open_ranged(str(tmp_path / "file.bin"), Storage()) as file:
+        assert file.request_cost_bytes == LocalFile.request_cost_bytes
+    with open_ranged(str(tmp_path / "file.bin"), Storage(request_cost_bytes=7)) as file:
+        assert file.request_cost_bytes == 7

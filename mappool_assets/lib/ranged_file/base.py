@@ -24,6 +24,9 @@ class Storage:
         Wait before the second try where the server names none; doubles each time.
     read_deadline_seconds : float
         Longest time for one range; a slower drip is cut and resumed as a broken connection is.
+    request_cost_bytes : int, optional
+        Instead of the store's own figure (:attr:`RangedFile.request_cost_bytes`): 0 reads exact ranges only, a very
+        large number whole members.
     """
 
     s3_endpoint: str | None = None
@@ -31,6 +34,7 @@ class Storage:
     attempts: int = 6
     first_wait_seconds: float = 1.0
     read_deadline_seconds: float = 120.0
+    request_cost_bytes: int | None = None
 
 
 class RangedFile(ABC):

@@ -22,6 +22,13 @@ def open_ranged(url: str, storage: Storage) -> RangedFile:
     BadSetting
         An address of another form, or a server without ranges.
     """
+    file = _open(url, storage)
+    if storage.request_cost_bytes is not None:
+        file.request_cost_bytes = storage.request_cost_bytes
+    return file
+
+
+def _open(url: str, storage: Storage) -> RangedFile:
     scheme = urlsplit(url).scheme
     if scheme in ("http", "https"):
         return HttpFile(url, url, storage)
