@@ -2,6 +2,7 @@
 # make ui     Dagster's web UI: on your settings (.env) where there are any, else on the demo's
 # make test   the tests, with all that they need
 # make lint   style and types
+# make bench  the measured claims, each against its rival; one alone: make bench CLAIM=whole_shard
 
 PYTHON ?= python3
 SHELL := /bin/bash
@@ -21,7 +22,7 @@ SETTINGS := data/demo/world/demo.env
 export MAPPOOL_INSTANCE := $(CURDIR)/data/demo/instance
 endif
 
-.PHONY: demo ui test lint clean
+.PHONY: demo ui test lint bench clean
 
 demo: export MAPPOOL_INSTANCE := $(CURDIR)/data/demo/instance
 demo: $(READY)
@@ -39,6 +40,11 @@ lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# All are run; the exit status tells whether one of them stayed below its bound.
+bench: $(READY)
+	@status=0; for script in benchmarks/$(or $(CLAIM),*).py; do \
+	    echo "== $$script"; $(BIN)/python $$script || status=1; done; exit $$status
 
 clean:
 	rm -rf .venv data/demo

@@ -26,6 +26,7 @@ CHECKS = {
     ("mappool/pool_shards", "rows_accounted"),
     ("mappool/shard_maps", "shard_maps_uid_unique"),
     ("mappool/shard_maps", "shard_maps_score_over_threshold"),
+    ("mappool/shard_maps", "shard_maps_screen_missed"),
     ("mappool/shard_maps", "rows_accounted"),
     ("mappool/published_dataset", "shard_maps_uid_unique"),
     ("mappool/published_dataset", "shard_maps_score_over_threshold"),

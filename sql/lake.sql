@@ -18,6 +18,7 @@ SELECT
     provenance ->> '$.fingerprint' AS fingerprint,
     provenance -> '$.inputs' AS inputs,
     provenance -> '$.origin' AS origin,
+    provenance -> '$.measures' AS measures,
     (provenance ->> '$.rows_in')::BIGINT AS rows_in,
     (provenance ->> '$.rows_kept')::BIGINT AS rows_kept,
     (provenance -> '$.rows_dropped')::MAP(VARCHAR, BIGINT) AS rows_dropped

@@ -43,6 +43,15 @@ SETTINGS = {
     ),
     "MAPPOOL_THRESHOLD": Setting("0.0", "Score over which an image is a map; raise it for precision"),
     "MAPPOOL_WORKERS": Setting("0", "Processes that filter shards at once; 0 means one a core"),
+    "MAPPOOL_RAY_ADDRESS": Setting(
+        "",
+        "A Ray cluster that filters shards instead of processes here: `auto`, `host:port` or `ray://host:port`; "
+        "its nodes must reach pool and lake",
+    ),
+    "MAPPOOL_SCREEN": Setting("1", "0 scores every row exactly; 1 only those that a cheap bound cannot exclude"),
+    "MAPPOOL_REQUEST_COST_BYTES": Setting(
+        "", "Superfluous bytes as cheap as one more request, for kept rows' `l14_txt`; empty: by the kind of store"
+    ),
     "MAPPOOL_PUBLISH_TO": Setting("data/published", "Folder that receives the dataset"),
     "MAPPOOL_TITLE": Setting("Map pool", "The dataset's title on its card"),
     "MAPPOOL_REPOSITORY": Setting("user/name", "The dataset's name on the Hub, for the card's loading snippets"),
@@ -71,10 +80,11 @@ class PoolResource(dg.ConfigurableResource):
     source: str
     s3_endpoint: str = ""
     hub_endpoint: str = ""
+    request_cost_bytes: int | None = None
 
     def storage(self) -> Storage:
         """Return how files of the pool are read."""
-        return Storage(self.s3_endpoint or None, self.hub_endpoint or None)
+        return Storage(self.s3_endpoint or None, self.hub_endpoint or None, request_cost_bytes=self.request_cost_bytes)
 
 
 class WebResource(dg.ConfigurableResource):
@@ -118,9 +128,11 @@ class ClassifierResource(dg.ConfigurableResource):
 
 
 class FilterResource(dg.ConfigurableResource):
-    """How many shards are filtered at once."""
+    """Where shards are filtered, how many at once, and how."""
 
     workers: int = 0
+    ray_address: str = ""
+    is_screened: bool = True
 
     def worker_count(self) -> int:
         """Return the processes to use: as set, or one a core."""
@@ -148,7 +160,7 @@ def resources_from(environment: Mapping[str, str]) -> dict[str, dg.ConfigurableR
             raise BadSetting(
                 "A setting is not a number",
                 where=name,
-                rule=f"a number such as {SETTINGS[name].default}",
+                rule=f"a number such as {SETTINGS[name].default or 1}",
                 got=repr(setting(name)),
                 action="Correct it in .env or in the environment.",
             ) from None
@@ -156,7 +168,14 @@ def resources_from(environment: Mapping[str, str]) -> dict[str, dg.ConfigurableR
     s3_endpoint, hub_endpoint = setting("MAPPOOL_S3_ENDPOINT"), setting("MAPPOOL_HUB_ENDPOINT")
     return {
         "lake": LakeResource(root=setting("MAPPOOL_LAKE"), s3_endpoint=s3_endpoint),
-        "pool": PoolResource(source=setting("MAPPOOL_POOL"), s3_endpoint=s3_endpoint, hub_endpoint=hub_endpoint),
+        "pool": PoolResource(
+            source=setting("MAPPOOL_POOL"),
+            s3_endpoint=s3_endpoint,
+            hub_endpoint=hub_endpoint,
+            request_cost_bytes=number("MAPPOOL_REQUEST_COST_BYTES", int)
+            if setting("MAPPOOL_REQUEST_COST_BYTES")
+            else None,
+        ),
         "web": WebResource(allow_private_addresses=setting("MAPPOOL_ALLOW_PRIVATE_ADDRESSES") == "1"),
         "training_images": TrainingImagesResource(
             source=setting("MAPPOOL_TRAINING_IMAGES"), positive_label=setting("MAPPOOL_POSITIVE_LABEL")
@@ -169,7 +188,11 @@ def resources_from(environment: Mapping[str, str]) -> dict[str, dg.ConfigurableR
         "classifier_choice": ClassifierResource(
             method=setting("MAPPOOL_CLASSIFIER"), threshold=number("MAPPOOL_THRESHOLD", float)
         ),
-        "filtering": FilterResource(workers=number("MAPPOOL_WORKERS", int)),
+        "filtering": FilterResource(
+            workers=number("MAPPOOL_WORKERS", int),
+            ray_address=setting("MAPPOOL_RAY_ADDRESS"),
+            is_screened=setting("MAPPOOL_SCREEN") != "0",
+        ),
         "publishing": PublishResource(
             target=setting("MAPPOOL_PUBLISH_TO"),
             title=setting("MAPPOOL_TITLE"),

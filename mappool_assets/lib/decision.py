@@ -180,7 +180,7 @@ class MapClassifier:
 
     def _svm_scores(self, block: FloatArray) -> FloatArray:
         """Return the decision function in the block's own precision; the block's kernel stays in the cache."""
-        kernel = block @ self._scaled_support(block.dtype)
+        kernel = block @ self._scaled_support[block.dtype]
         if self.parameters["coef0"]:
             kernel += block.dtype.type(self.parameters["coef0"])
         power = kernel
@@ -189,17 +189,11 @@ class MapClassifier:
         dual, intercept = (self.arrays[name].astype(block.dtype) for name in ("dual_coefficients", "intercept"))
         return np.asarray(power @ dual + intercept)
 
-    def _scaled_support(self, dtype: np.dtype) -> FloatArray:
-        """Return gamma × the support vectors as columns, (d, n); the float32 ones are kept."""
-        return self._scaled_support_float32 if dtype == np.float32 else self._scale_support(dtype)
-
     @functools.cached_property
-    def _scaled_support_float32(self) -> FloatArray:
-        return self._scale_support(np.dtype(np.float32))
-
-    def _scale_support(self, dtype: np.dtype) -> FloatArray:
+    def _scaled_support(self) -> dict[np.dtype, FloatArray]:
+        """Gamma × the support vectors as columns, (d, n), in both precisions; made once, as it costs a block's time."""
         support = self.arrays["support_vectors"].astype(np.float64) * self.parameters["gamma"]
-        return np.ascontiguousarray(support.T, dtype=dtype)
+        return {np.dtype(kind): np.ascontiguousarray(support.T, dtype=kind) for kind in (np.float32, np.float64)}
 
     def _sharpen_near_threshold(self, embeddings: FloatArray, scores: npt.NDArray[np.float32], block_rows: int) -> None:
         """Recompute in float64 the rows whose side of the threshold float32 cannot tell, in place."""

@@ -18,10 +18,12 @@ from mappool_assets.lib.decision import MapClassifier
 from mappool_assets.lib.errors import BadModel, MissingInput
 from mappool_assets.lib.evaluation import Evaluation
 from mappool_assets.lib.lake import replacing
+from mappool_assets.lib.screen import Screen
 
 MODEL_NAME, DOCUMENT_NAME = "model.safetensors", "classifier.json"
 FORMAT, FORMAT_VERSION = "mappool-assets map classifier", 1
 # One key, because safetensors writes several in an order that changes from process to process (0.8.0).
+SCREEN_PREFIX = "screen/"  # of the names of the screen's arrays
 METADATA_KEY = "mappool_assets"
 
 
@@ -36,11 +38,14 @@ class ClassifierRecord:
         All methods of the table, on the same evaluation split.
     inputs : mapping
         What it was trained from; equal inputs mean there is nothing to train.
+    screen : Screen, optional
+        The cheap test before it.
     """
 
     classifier: MapClassifier
     evaluations: tuple[Evaluation, ...]
     inputs: Mapping[str, Any]
+    screen: Screen | None = None
 
 
 def to_bytes(record: ClassifierRecord) -> tuple[bytes, bytes]:
@@ -59,11 +64,14 @@ def to_bytes(record: ClassifierRecord) -> tuple[bytes, bytes]:
         "classifier_id": classifier.classifier_id,
         "dimension": classifier.dimension,
     }
-    model = save(dict(classifier.arrays), {METADATA_KEY: json.dumps(identity, sort_keys=True)})
+    screen = record.screen
+    of_screen = {f"{SCREEN_PREFIX}{name}": array for name, array in (screen.arrays if screen else {}).items()}
+    model = save({**classifier.arrays, **of_screen}, {METADATA_KEY: json.dumps(identity, sort_keys=True)})
     document = identity | {
         "model_sha256": hashlib.sha256(model).hexdigest(),
         "evaluations": [dataclasses.asdict(evaluation) for evaluation in record.evaluations],
         "inputs": record.inputs,
+        "screen": dict(screen.parameters) if screen else None,
     }
     text = json.dumps(document, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
     return model, f"{text}\n".encode()
@@ -95,16 +103,21 @@ def from_bytes(model: bytes, document: bytes, where: str) -> ClassifierRecord:
             f"SHA-256 {digest}: one of the two was replaced or damaged",
         )
     try:
+        arrays = load(model)
+        of_screen = [name for name in arrays if name.startswith(SCREEN_PREFIX)]
+        screen_arrays = {name.removeprefix(SCREEN_PREFIX): arrays.pop(name) for name in of_screen}
         classifier = MapClassifier(
             kind=fields["kind"],
-            arrays=load(model),
+            arrays=arrays,
             parameters=fields["parameters"],
             threshold=fields["threshold"],
             encoder_id=fields["encoder_id"],
             training_set_id=fields["training_set_id"],
         )
         evaluations = tuple(Evaluation(**row) for row in fields["evaluations"])
-        record = ClassifierRecord(classifier, evaluations, fields["inputs"])
+        parameters = fields["screen"]
+        screen = None if parameters is None else Screen(classifier.classifier_id, screen_arrays, parameters)
+        record = ClassifierRecord(classifier, evaluations, fields["inputs"], screen)
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         got = f"{type(error).__name__}: {error}"
         raise _unusable(where, "the fields and arrays of a map classifier", got) from error

@@ -7,6 +7,7 @@ the wrong cache. A thread that takes a block through all steps does neither.
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from threadpoolctl import ThreadpoolController
 
 Float32 = npt.NDArray[np.float32]
 
-# Of 64, 128, … 2,048 rows: 512 and 1,024 were the fastest against 977 and 1,872 support vectors of width 768.
+# Of 64, 128, … 2,048 rows a block, 512 and 1,024 were the fastest against 1,872 support vectors of width 768.
 BLOCK_ROWS = 1024
 
 _BLAS_LIMIT = threading.Lock()  # the number of BLAS threads belongs to the process: one caller changes it at a time
@@ -37,24 +38,28 @@ def for_row_blocks(
     block_rows : int
         Most rows of a block; peak memory is one block a thread.
     """
-    starts = range(0, len(embeddings), block_rows)
+    threads = _blas_threads()
+    blocks = -(-len(embeddings) // block_rows)
+    if blocks > 1:  # as many for each thread, of equal size: the last to finish decides
+        blocks = -(-blocks // threads) * threads
+    edges = [len(embeddings) * block // max(blocks, 1) for block in range(blocks + 1)]
 
-    def run(start: int) -> None:
-        rows = slice(start, min(start + block_rows, len(embeddings)))
-        work(rows, as_float32(embeddings[rows]))
+    def run(start: int, stop: int) -> None:
+        work(slice(start, stop), as_float32(embeddings[start:stop]))
 
-    threads = min(len(starts), _blas_threads())
-    if threads <= 1:
-        for start in starts:
-            run(start)
+    if blocks <= 1 or threads == 1:
+        for start, stop in itertools.pairwise(edges):
+            run(start, stop)
         return
     with _BLAS_LIMIT, _blas().limit(limits=1), ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(run, starts):
+        for _ in pool.map(run, edges[:-1], edges[1:]):
             pass  # the iteration raises what a thread raised
 
 
 def as_float32(rows: npt.NDArray[np.floating]) -> Float32:
-    """Return rows in float32; float16 by integer arithmetic, 2 to 2.5 times as fast as NumPy's conversion.
+    """Return rows in float32; float16 by integer arithmetic, in half the time of NumPy's conversion.
+
+    Measured on blocks of 512 rows of width 768, which stay in the cache; on 1,024 rows in two thirds of the time.
 
     The bits of a float16, sign extended and shifted by the 13 bits that the fraction is longer, are those of the
     number times 2^-112 (the difference of the exponents' offsets, 127 − 15), numbers below 2^-14 included. Infinity

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from mappool_assets.lib.classifier_store import stored_classifier
-from mappool_assets.lib.decision import MapClassifier
+from mappool_assets.lib.classifier_store import classifier_record
 from mappool_assets.lib.errors import BadModel, MappoolError, MissingInput
 from mappool_assets.lib.lake import Lake, Provenance, fingerprint
 from mappool_assets.lib.pool import PoolShard
 from mappool_assets.lib.pool_shards import known_shards, pool_origin
 from mappool_assets.lib.ranged_file.base import Storage
-from mappool_assets.lib.shard_filter import CODE_VERSION, TABLE, ShardReport, filter_shard
+from mappool_assets.lib.ray_workers import run_tasks_on_ray
+from mappool_assets.lib.screen import ScreenedClassifier
+from mappool_assets.lib.screen_audit import ScreenAudit
+from mappool_assets.lib.shard_filter import CODE_VERSION, TABLE, Scorer, ShardReport, filter_shard
 from mappool_assets.lib.workers import Outcome, run_tasks
 
 FAILURES_TABLE = "mappool/shard_failures"
@@ -39,6 +43,8 @@ class FilterTask:
         The classifier that must be the lake's stored one.
     threshold : float
         Its threshold, for lineage and SQL.
+    screen_id : str or None
+        The screen before it; None scores every row exactly.
     lake, storage
         Where to write, and how to read.
     """
@@ -48,6 +54,7 @@ class FilterTask:
     origin: Mapping[str, str]
     classifier_id: str
     threshold: float
+    screen_id: str | None
     lake: Lake
     storage: Storage
 
@@ -63,12 +70,16 @@ class FilterTask:
             "npz_version": self.shard.npz_version if self.shard else None,
             "classifier_id": self.classifier_id,
             "threshold": self.threshold,
+            "screen_id": self.screen_id,
             "code_version": CODE_VERSION,
         }
 
 
-def filter_tasks(lake: Lake, shards: Sequence[str], storage: Storage) -> list[FilterTask]:
+def filter_tasks(lake: Lake, shards: Sequence[str], storage: Storage, *, is_screened: bool = True) -> list[FilterTask]:
     """Return the tasks of some shards, from what the lake holds.
+
+    With ``is_screened`` only rows that pass the classifier's screen are scored; else, or where the classifier has none
+    that refuses anything, all are.
 
     Raises
     ------
@@ -76,17 +87,17 @@ def filter_tasks(lake: Lake, shards: Sequence[str], storage: Storage) -> list[Fi
         There is no classifier or no listing yet.
     """
     known, origin = known_shards(lake), pool_origin(lake)
-    classifier = stored_classifier(lake)
-    return [
-        FilterTask(key, known.get(key), origin, classifier.classifier_id, classifier.threshold, lake, storage)
-        for key in shards
-    ]
+    record = classifier_record(lake)
+    classifier, screen = record.classifier, record.screen
+    screen_id = screen.screen_id if is_screened and screen and not screen.passes_all else None
+    identity = (classifier.classifier_id, classifier.threshold, screen_id)
+    return [FilterTask(key, known.get(key), origin, *identity, lake, storage) for key in shards]
 
 
 def filter_shards(
-    tasks: Sequence[FilterTask], *, workers: int, force: bool = False
+    tasks: Sequence[FilterTask], *, workers: int, force: bool = False, ray_address: str | None = None
 ) -> Iterator[Outcome[FilterTask, ShardReport]]:
-    """Filter shards with a pool of workers; yield each outcome as it comes.
+    """Filter shards with a pool of workers, or on the Ray cluster at an address; yield each outcome as it comes.
 
     A shard whose stored maps were made from the same inputs is not filtered again (unless ``force``): its outcome
     comes first, with ``is_reused`` set. A failure is stored in ``mappool/shard_failures`` until the shard succeeds.
@@ -99,9 +110,25 @@ def filter_shards(
         else:
             _record_failure(task, None)  # one of a forced run that failed; these maps are right
             yield Outcome(task, reused, None, 0.0)
-    for outcome in run_tasks(_filter, pending, workers):
+    for outcome in _outcomes(pending, workers, ray_address):
         _record_failure(outcome.task, outcome.error)
         yield outcome
+
+
+def _outcomes(
+    tasks: list[FilterTask], workers: int, ray_address: str | None
+) -> Iterator[Outcome[FilterTask, ShardReport]]:
+    if not ray_address:
+        return run_tasks(_filter, tasks, workers)
+    return run_tasks_on_ray(_filter, [_with_absolute_lake(task) for task in tasks], ray_address)
+
+
+def _with_absolute_lake(task: FilterTask) -> FilterTask:
+    """Return a task that means the same lake whatever folder a node works in."""
+    if not task.lake.is_local:
+        return task
+    lake = dataclasses.replace(task.lake, root=str(Path(task.lake.root).absolute()))
+    return dataclasses.replace(task, lake=lake)
 
 
 def _filter(task: FilterTask) -> ShardReport:
@@ -113,23 +140,24 @@ def _filter(task: FilterTask) -> ShardReport:
             got="a partition of another pool, or of a listing that was not written",
             action="Materialise pool_shards; if the shard is of another pool, leave its partition out.",
         )
-    classifier = _classifier(task.lake, task.classifier_id)
-    return filter_shard(task.shard, classifier, task.lake, task.storage, task.inputs, task.origin)
+    scorer = _scorer(task.lake, task.classifier_id, task.screen_id)
+    return filter_shard(task.shard, scorer, task.lake, task.storage, task.inputs, task.origin)
 
 
 @functools.lru_cache(maxsize=1)
-def _classifier(lake: Lake, classifier_id: str) -> MapClassifier:
+def _scorer(lake: Lake, classifier_id: str, screen_id: str | None) -> Scorer:
     """Load the classifier once a worker; a new id, a new load."""
-    classifier = stored_classifier(lake)
-    if classifier.classifier_id != classifier_id:
+    record = classifier_record(lake)
+    found = (record.classifier.classifier_id, record.screen.screen_id if record.screen and screen_id else None)
+    if found != (classifier_id, screen_id):
         raise BadModel(
             "The lake's classifier was replaced during the run",
             where=lake.url("mappool/classifier"),
-            rule=classifier_id,
-            got=classifier.classifier_id,
+            rule=f"{classifier_id}, {screen_id or 'no screen'}",
+            got=f"{found[0]}, {found[1] or 'no screen'}",
             action="Run the shards again; they will use the new one.",
         )
-    return classifier
+    return ScreenedClassifier(record.classifier, record.screen) if record.screen and screen_id else record.classifier
 
 
 def _reused_report(task: FilterTask) -> ShardReport | None:
@@ -143,6 +171,7 @@ def _reused_report(task: FilterTask) -> ShardReport | None:
         dict(made.rows_dropped),
         np.asarray(made.measures["score_counts"], dtype=np.int64),
         fingerprint=made.fingerprint,
+        screen=ScreenAudit(**made.measures["screen"]) if made.measures["screen"] else None,
         is_reused=True,
     )
 

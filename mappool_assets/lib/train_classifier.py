@@ -18,6 +18,7 @@ from mappool_assets.lib.errors import BadModel, BadSetting, BadTrainingSet, Miss
 from mappool_assets.lib.evaluation import Evaluation, Seconds, accuracy_table, evaluate
 from mappool_assets.lib.lake import Lake, Provenance, fingerprint
 from mappool_assets.lib.model_file import ClassifierRecord
+from mappool_assets.lib.screen_calibration import calibrate_screen
 from mappool_assets.lib.vectors import as_matrix
 
 EMBEDDINGS_TABLE = "mappool/training_embeddings"
@@ -120,7 +121,8 @@ def train(
     evaluations = tuple(evaluation for evaluation, _ in measured)
     table = accuracy_table(evaluations)
     lake.write_table(EVALUATION_TABLE, table, Provenance(inputs, table.num_rows, table.num_rows))
-    store_classifier(lake, ClassifierRecord(classifiers[chosen], evaluations, inputs))
+    screen = calibrate_screen(classifiers[chosen], np.concatenate([split.embeddings for split in splits.values()]))
+    store_classifier(lake, ClassifierRecord(classifiers[chosen], evaluations, inputs, screen))
     seconds = {e.method: Seconds(c.fit_seconds, s) for c, (e, s) in zip(candidates, measured, strict=True)}
     fitted_by = {c.classifier.kind: c.fitted_by for c in candidates}
     return TrainedReport(classifiers[chosen], evaluations, seconds, fitted_by, False, *rows)

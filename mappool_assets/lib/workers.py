@@ -50,7 +50,7 @@ def run_tasks(
         process.
     """
     if workers == 1 or len(tasks) == 1:
-        yield from (_timed(function, task) for task in tasks)
+        yield from (timed(function, task) for task in tasks)
         return
     waiting, suspects = deque(tasks), deque[Task]()
     while waiting:
@@ -64,6 +64,24 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def limit_threads(threads: int) -> None:
+    """Limit what BLAS and OpenMP use in this process."""
+    import numpy  # noqa: F401  threadpoolctl limits only what is loaded
+    import threadpoolctl
+
+    threadpoolctl.threadpool_limits(threads)
+
+
+def timed(function: Callable[[Task], Result], task: Task) -> Outcome[Task, Result]:
+    """Call ``function`` on the task; an exception becomes part of the outcome."""
+    began = time.perf_counter()
+    try:
+        result = function(task)
+    except Exception as error:
+        return Outcome(task, None, error, time.perf_counter() - began)
+    return Outcome(task, result, None, time.perf_counter() - began)
+
+
 def _run_until_broken(
     function: Callable[[Task], Result], waiting: deque[Task], suspects: deque[Task], workers: int
 ) -> Iterator[Outcome[Task, Result]]:
@@ -73,7 +91,7 @@ def _run_until_broken(
         while (waiting or running) and not suspects:
             while waiting and len(running) < workers:  # never queued: what runs when a worker dies is known
                 try:
-                    running[executor.submit(_timed, function, waiting[0])] = waiting[0]
+                    running[executor.submit(timed, function, waiting[0])] = waiting[0]
                 except BrokenProcessPool:  # a worker died while the consumer dealt with the last outcome
                     suspects.extend(running.values())
                     return
@@ -90,7 +108,7 @@ def _run_until_broken(
 def _run_alone(function: Callable[[Task], Result], task: Task) -> Outcome[Task, Result]:
     with _executor(1) as executor:
         try:
-            return executor.submit(_timed, function, task).result()
+            return executor.submit(timed, function, task).result()
         except BrokenProcessPool as error:
             killed = WorkerKilled(
                 "The worker process was killed",
@@ -114,10 +132,7 @@ def _executor(workers: int) -> ProcessPoolExecutor:
 
 def _start_worker(threads: int) -> None:
     """Give a worker its share of the cores, and let it end with the process that started it, even if killed."""
-    import numpy  # noqa: F401  threadpoolctl limits only what is loaded
-    import threadpoolctl
-
-    threadpoolctl.threadpool_limits(threads)
+    limit_threads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -126,12 +141,3 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
-
-
-def _timed(function: Callable[[Task], Result], task: Task) -> Outcome[Task, Result]:
-    began = time.perf_counter()
-    try:
-        result = function(task)
-    except Exception as error:
-        return Outcome(task, None, error, time.perf_counter() - began)
-    return Outcome(task, result, None, time.perf_counter() - began)

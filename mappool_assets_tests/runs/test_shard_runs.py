@@ -54,6 +54,7 @@ def test_a_run_records_each_shard_with_its_counts_and_passes_its_checks(five):
     assert {check.check_name for check in checks} == {
         "shard_maps_uid_unique",
         "shard_maps_score_over_threshold",
+        "shard_maps_screen_missed",
         "rows_accounted",
     }
     assert all(check.passed for check in checks)

@@ -60,8 +60,10 @@ def shard_maps(
     fails alone. A shard whose inputs are unchanged is skipped. Embeddings stay float16 as the pool has them.
     """
     with as_failures():
-        tasks = filter_tasks(lake.open(), context.partition_keys, pool.storage())
-    outcomes = filter_shards(tasks, workers=filtering.worker_count(), force=config.force)
+        tasks = filter_tasks(lake.open(), context.partition_keys, pool.storage(), is_screened=filtering.is_screened)
+    outcomes = filter_shards(
+        tasks, workers=filtering.worker_count(), force=config.force, ray_address=filtering.ray_address or None
+    )
     failed = materialise_each(
         context, _results(context, outcomes, lake.open(), len(tasks)), [classifier.key, pool_shards.key]
     )
@@ -101,6 +103,20 @@ def _metadata(report: ShardReport, outcome: Outcome[FilterTask, ShardReport], la
         "score_histogram": image(plot, "scores"),
         "classifier_id": outcome.task.classifier_id,
         "is_reused": report.is_reused,
+        **_screened(report),
+    }
+
+
+def _screened(report: ShardReport) -> dict[str, Any]:
+    """Return what the screen did, and what it may have cost."""
+    if report.screen is None:
+        return {"screen": "off: every row was scored exactly"}
+    audit = report.screen
+    return {
+        "screen_refused_percent": round(100 * audit.refused / max(report.rows_in, 1), 3),
+        "screen_sampled": audit.sampled,
+        "screen_missed": audit.missed,
+        "screen_miss_rate_upper": audit.miss_rate_upper,
     }
 
 
