@@ -123,12 +123,9 @@ def _connected(address: str, function: Callable) -> Iterator[ModuleType]:
     _require_answer(address)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            ray.init(
-                address,
-                runtime_env={"py_modules": _packages(function, Path(folder))},
-                log_to_driver=False,
-                logging_level=logging.WARNING,
-            )
+            _copy_packages(function, Path(folder))
+            # Their working folder: it comes before this process's own, which nodes on the same disk would search.
+            ray.init(address, runtime_env={"working_dir": folder}, log_to_driver=False, logging_level=logging.WARNING)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise _unavailable(address, f"{type(error).__name__}: {error}") from error
     try:
@@ -137,14 +134,12 @@ def _connected(address: str, function: Callable) -> Iterator[ModuleType]:
         ray.shutdown()
 
 
-def _packages(function: Callable, folder: Path) -> list[str]:
-    """Copy this package, whole as a wheel has it, and the function's to ``folder``; return where they lie."""
-    names = {module.split(".")[0] for module in (__name__, function.__module__)}
-    for name in names:
+def _copy_packages(function: Callable, folder: Path) -> None:
+    """Copy this package, whole as a wheel has it, and the function's."""
+    for name in {module.split(".")[0] for module in (__name__, function.__module__)}:
         (source,) = sys.modules[name].__path__
         shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(SQL_FOLDER, folder / __name__.split(".")[0] / "sql", dirs_exist_ok=True)
-    return sorted(str(folder / name) for name in names)
 
 
 def _require_answer(address: str) -> None:
