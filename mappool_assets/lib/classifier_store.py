@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mappool_assets.lib.decision import MapClassifier
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.model_file import (
     DOCUMENT_NAME,
@@ -36,8 +35,3 @@ def classifier_record(lake: Lake) -> ClassifierRecord:
     """
     document = lake.read_bytes(DOCUMENT_PATH)
     return from_bytes(lake.read_bytes(MODEL_PATH), document, where=lake.url(FOLDER))
-
-
-def stored_classifier(lake: Lake) -> MapClassifier:
-    """Read the lake's classifier alone; errors as :func:`classifier_record`."""
-    return classifier_record(lake).classifier

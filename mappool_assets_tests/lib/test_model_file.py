@@ -14,7 +14,6 @@ from mappool_assets.lib.classifier_store import (
     MODEL_PATH,
     classifier_record,
     store_classifier,
-    stored_classifier,
 )
 from mappool_assets.lib.decision import CENTROID, LOGISTIC_REGRESSION, MLP, SVM, MapClassifier
 from mappool_assets.lib.errors import BadModel, MissingInput
@@ -210,10 +209,10 @@ def test_missing_files_say_so(tmp_path):
 def test_the_lake_keeps_one(tmp_path):
     lake = Lake(str(tmp_path))
     with pytest.raises(MissingInput, match="Materialise the asset mappool/classifier first"):
-        stored_classifier(lake)
+        classifier_record(lake)
     for seed in (0, 1):
         store_classifier(lake, record(seed=seed))
-        assert stored_classifier(lake).classifier_id == record(seed=seed).classifier.classifier_id
+        assert classifier_record(lake).classifier.classifier_id == record(seed=seed).classifier.classifier_id
     assert classifier_record(lake).inputs == {"code_version": "1", "chosen": SVM}
     assert pair(tmp_path / "mappool/classifier") == to_bytes(record(seed=1))
 
@@ -225,7 +224,7 @@ def test_a_kill_between_the_two_writes_leaves_nothing_that_loads(path, tmp_path)
     new = dict(zip((MODEL_PATH, DOCUMENT_PATH), to_bytes(record(seed=1)), strict=True))
     (tmp_path / path).write_bytes(new[path])
     with pytest.raises(BadModel, match="one of the two was replaced"):
-        stored_classifier(lake)
+        classifier_record(lake)
 
 
 def test_the_document_is_written_last(tmp_path):
@@ -239,7 +238,7 @@ def test_the_document_is_written_last(tmp_path):
         store_classifier(StopsBeforeDocument(str(tmp_path)), record())
     assert (tmp_path / MODEL_PATH).is_file()
     with pytest.raises(MissingInput):
-        stored_classifier(Lake(str(tmp_path)))
+        classifier_record(Lake(str(tmp_path)))
 
 
 def test_a_threshold_alone_makes_another_model():

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mappool_assets.lib.classifier_store import DOCUMENT_PATH, MODEL_PATH, classifier_record, stored_classifier
+from mappool_assets.lib.classifier_store import DOCUMENT_PATH, MODEL_PATH, classifier_record
 from mappool_assets.lib.classifiers import SCIKIT_LEARN, FitSettings
 from mappool_assets.lib.decision import CENTROID, KINDS, LOGISTIC_REGRESSION, SVM
 from mappool_assets.lib.errors import BadSetting, BadTrainingSet, MissingInput
@@ -90,7 +90,7 @@ def test_another_setting_trains_again(lake, change):
     second = train(lake, **({"settings": QUICK} | change))
     assert not second.is_skipped
     assert second.classifier.classifier_id != first.classifier.classifier_id
-    assert stored_classifier(lake).classifier_id == second.classifier.classifier_id
+    assert classifier_record(lake).classifier.classifier_id == second.classifier.classifier_id
 
 
 @pytest.mark.parametrize("inputs", [{"encoder_id": "another"}, {"training_set_id": "another"}, {"code_version": "2"}])
@@ -119,7 +119,7 @@ def test_what_is_missing_or_half_replaced_is_made_anew(lake, path, is_gone):
 def test_the_threshold_is_the_chosen_ones_only(lake):
     report = train(lake, threshold=0.25, settings=QUICK)
     assert {e.method: e.threshold for e in report.evaluations} == dict.fromkeys(KINDS, 0.0) | {SVM: 0.25}
-    assert stored_classifier(lake).threshold == 0.25
+    assert classifier_record(lake).classifier.threshold == 0.25
 
 
 def test_nothing_to_train_on(tmp_path):
