@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,8 +22,8 @@ class Traffic:
 
 
 @contextlib.contextmanager
-def serve(folder: Path) -> Iterator[Traffic]:
-    """Serve the files of a folder, and a page that links to them."""
+def serve(folder: Path, latency_seconds: float = 0.0) -> Iterator[Traffic]:
+    """Serve the files of a folder, and a page that links to them; each answer begins after the latency."""
     traffic, lock = Traffic(""), threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -55,6 +56,7 @@ def serve(folder: Path) -> Iterator[Traffic]:
             with lock:  # before sending: whoever has the last byte reads the right sum
                 traffic.requests += 1
                 traffic.bytes_sent += len(body)
+            time.sleep(latency_seconds)
             self.send_response(code)
             for header, value in {**headers, "Content-Length": str(len(body))}.items():
                 self.send_header(header, value)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import shutil
 import struct
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from mappool_assets.lib.ranged_file.stores import LocalFile
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # APPNOTE.TXT 4.3.7
 LOCAL_SIGNATURE = b"PK\x03\x04"
 MAX_INFLATION = 100  # embeddings deflate to 0.92 of their size; what shrinks a hundredfold is a bomb
+LONGEST_READ_BYTES = 4 << 20  # of chosen rows; memory is this times the requests at a time
 HEADER_READ_BYTES = 1024  # local header, name, zip64 extra and the 128-byte .npy header in one read
 
 
@@ -84,18 +87,37 @@ class RowMatrix:
         """Return chosen rows, (len(rows), width) float16, from as few bytes and requests as pays.
 
         ``rows`` ascends strictly. Two rows are read together where the bytes between them cost no more than
-        another request (``file.request_cost_bytes``): for independent gaps that choice is the cheapest one.
+        another request (``file.request_cost_bytes``): for independent gaps that choice is the cheapest one. However
+        wide the gaps that are read over, no more than ``LONGEST_READ_BYTES`` are read at a time.
         """
         wanted = np.asarray(rows, dtype=np.int64)
         result = np.empty((len(wanted), self.width), dtype=np.float16)
         if not len(wanted):
             return result
-        gap_bytes = (np.diff(wanted) - 1) * self.row_bytes
-        for run in np.split(np.arange(len(wanted)), np.flatnonzero(gap_bytes > self.file.request_cost_bytes) + 1):
-            first, last = wanted[run[0]], wanted[run[-1]]
-            span = self._as_matrix(self._read_rows(int(first), int(last - first) + 1))
+
+        def fill(run: slice) -> None:
+            first, last = int(wanted[run][0]), int(wanted[run][-1])
+            span = self._as_matrix(self._read_rows(first, last - first + 1))
             result[run] = span[wanted[run] - first]
+
+        runs = self._runs(wanted)
+        threads = min(self.file.requests_at_a_time, len(runs))
+        if threads == 1:
+            for run in runs:
+                fill(run)
+            return result
+        with ThreadPoolExecutor(threads) as pool:
+            for _ in pool.map(fill, runs):
+                pass  # the iteration raises what a thread raised
         return result
+
+    def _runs(self, wanted: np.ndarray) -> list[slice]:
+        """Return which of the wanted rows are read together."""
+        gap_bytes = (np.diff(wanted) - 1) * self.row_bytes
+        part = wanted * self.row_bytes // LONGEST_READ_BYTES
+        starts = np.flatnonzero((gap_bytes > self.file.request_cost_bytes) | (np.diff(part) > 0)) + 1
+        edges = [0, *starts.tolist(), len(wanted)]
+        return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
 
     def _read_rows(self, start: int, count: int) -> bytes:
         return self.file.read(self.offset + start * self.row_bytes, count * self.row_bytes)

@@ -20,6 +20,7 @@ Float32 = npt.NDArray[np.float32]
 
 # Of 64, 128, … 2,048 rows a block, 512 and 1,024 were the fastest against 1,872 support vectors of width 768.
 BLOCK_ROWS = 1024
+LEAST_ROWS = 64  # a thread's; fewer are not worth a thread, more are faster so than by BLAS's own threads
 
 _BLAS_LIMIT = threading.Lock()  # the number of BLAS threads belongs to the process: one caller changes it at a time
 
@@ -40,7 +41,7 @@ def for_row_blocks(
     """
     threads = _blas_threads()
     blocks = -(-len(embeddings) // block_rows)
-    if blocks > 1:  # as many for each thread, of equal size: the last to finish decides
+    if len(embeddings) >= threads * LEAST_ROWS:  # as many for each thread, of equal size: the last to finish decides
         blocks = -(-blocks // threads) * threads
     edges = [len(embeddings) * block // max(blocks, 1) for block in range(blocks + 1)]
 

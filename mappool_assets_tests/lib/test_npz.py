@@ -1,4 +1,5 @@
 import io
+import threading
 import zipfile
 
 import numpy as np
@@ -6,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mappool_assets.lib.errors import BadShard
+from mappool_assets.lib import npz as npz_module
+from mappool_assets.lib.errors import BadShard, SourceUnavailable
 from mappool_assets.lib.npz import open_matrices
+from mappool_assets.lib.ranged_file.base import unavailable
 from mappool_assets.lib.ranged_file.stores import LocalFile
 
 ROWS, WIDTH = 1_000, 24
@@ -59,6 +62,49 @@ def test_taking_rows_reads_only_what_pays(tmp_path):
             before = file.bytes_read
             texts.take([100, 102, 900])
             assert file.bytes_read - before == expected_rows * texts.row_bytes
+
+
+def test_however_wide_the_gaps_no_read_is_longer_than_its_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(npz_module, "LONGEST_READ_BYTES", 100 * MATRIX[0].nbytes)
+    path = tmp_path / "shard.npz"
+    np.savez(path, l14_txt=OTHER)
+    rows, lengths = np.arange(0, ROWS, 30), []
+
+    class Noting(LocalFile):
+        request_cost_bytes = 10**9  # whole members
+
+        def _read(self, start, length):
+            lengths.append(length)
+            return super()._read(start, length)
+
+    with Noting(str(path)) as file, open_matrices(file, ["l14_txt"]) as (texts,):
+        lengths.clear()
+        np.testing.assert_array_equal(texts.take(rows), OTHER[rows])
+        assert len(lengths) == 10
+        assert max(lengths) <= 100 * texts.row_bytes
+
+
+def test_ranges_are_asked_for_at_the_same_time_and_each_error_is_seen(tmp_path):
+    path = tmp_path / "shard.npz"
+    np.savez(path, l14_txt=OTHER)
+    all_there = threading.Barrier(3)
+
+    class Waiting(LocalFile):
+        request_cost_bytes, requests_at_a_time, is_down = 0, 3, False
+
+        def _read(self, start, length):
+            if length == MATRIX[0].nbytes:
+                all_there.wait(10)  # breaks unless three are under way
+                if self.is_down and start % 7 == 0:
+                    raise unavailable(self.url, "nothing")
+            return super()._read(start, length)
+
+    with Waiting(str(path)) as file, open_matrices(file, ["l14_txt"]) as (texts,):
+        rows = np.arange(0, 90, 10)
+        np.testing.assert_array_equal(texts.take(rows), OTHER[rows])
+        file.is_down = True
+        with pytest.raises(SourceUnavailable):
+            texts.take(np.arange(0, 63, 3))
 
 
 def test_one_row_and_no_row(tmp_path):

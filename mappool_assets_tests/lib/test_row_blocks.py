@@ -59,3 +59,15 @@ def test_blas_has_one_thread_meanwhile_and_its_own_number_afterwards_even_after_
         for_row_blocks(np.ones((100, 2), np.float32), fail_at_the_end, 10)
     assert set(during) == {1}
     assert row_blocks._blas_threads() == before
+
+
+@pytest.mark.skipif(row_blocks._blas_threads() < 2, reason="BLAS has one thread here")
+def test_rows_of_less_than_a_block_are_shared_by_the_threads_but_a_few_are_not():
+    def sizes_of(rows):
+        sizes = []
+        for_row_blocks(np.ones((rows, 2), np.float32), lambda where, block: sizes.append(len(block)))
+        return sizes
+
+    threads = row_blocks._blas_threads()
+    assert len(sizes_of(threads * row_blocks.LEAST_ROWS)) == threads
+    assert len(sizes_of(threads * row_blocks.LEAST_ROWS - 1)) == 1

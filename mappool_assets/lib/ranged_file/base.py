@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +39,7 @@ class Storage:
 
 
 class RangedFile(ABC):
-    """A file of known size from which byte ranges are read.
+    """A file of known size from which byte ranges are read, by several threads if need be.
 
     Attributes
     ----------
@@ -49,16 +50,20 @@ class RangedFile(ABC):
     version : str
         Changes when the content does: a checksum, an ETag, or size and modification time.
     request_cost_bytes : int
-        How many superfluous bytes are as cheap as one more request (latency × bandwidth).
+        How many superfluous bytes are as cheap as one more request (latency × bandwidth ÷ requests at a time).
+    requests_at_a_time : int
+        How many ranges are worth asking for at the same time.
     bytes_read : int
         Bytes handed out so far.
     """
 
     request_cost_bytes: int
+    requests_at_a_time: int
 
     def __init__(self, url: str, size: int, version: str) -> None:
         self.url, self.size, self.version = url, size, version
         self.bytes_read = 0
+        self._count_lock = threading.Lock()
 
     def read(self, start: int, length: int) -> bytes:
         """Return exactly ``length`` bytes from ``start``.
@@ -75,7 +80,8 @@ class RangedFile(ABC):
         data = self._read(start, length) if length else b""
         if len(data) != length:
             raise changed(self.url, f"{length} bytes from {start}", f"{len(data)} bytes")
-        self.bytes_read += length
+        with self._count_lock:
+            self.bytes_read += length
         return data
 
     @abstractmethod
