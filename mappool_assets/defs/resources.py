@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeVar
 
 import dagster as dg
 
+from mappool_assets.lib.device_classifier import check_device
 from mappool_assets.lib.encoder import ClipEncoder
 from mappool_assets.lib.errors import BadSetting
 from mappool_assets.lib.lake import Lake
@@ -37,7 +38,12 @@ SETTINGS = {
     ),
     "MAPPOOL_ENCODER_MODEL": Setting("ViT-L-14", "open_clip model; must be the one that made the pool's embeddings"),
     "MAPPOOL_ENCODER_PRETRAINED": Setting("openai", "open_clip weights; empty for `local-dir:` models"),
-    "MAPPOOL_DEVICE": Setting("", "`cuda`, `mps` or `cpu`; empty chooses the best there is"),
+    "MAPPOOL_DEVICE": Setting(
+        "",
+        "`cuda`, `cuda:N`, `mps` or `cpu`, for the encoder; empty chooses the best there is. Shards are scored on the "
+        "CPU, which the screen makes cheap, unless this says `cuda` or `cuda:N`: each worker then takes its part of "
+        "that device's memory",
+    ),
     "MAPPOOL_CLASSIFIER": Setting(
         "svm_poly", "Which of the table is used: `centroid_l2`, `logistic_regression`, `mlp` or `svm_poly`"
     ),
@@ -133,10 +139,19 @@ class FilterResource(dg.ConfigurableResource):
     workers: int = 0
     ray_address: str = ""
     is_screened: bool = True
+    device: str = ""
 
     def worker_count(self) -> int:
         """Return the processes to use: as set, or one a core."""
         return self.workers or available_cores()
+
+    def scoring_device(self) -> str | None:
+        """Return the CUDA device that scores, known to be there unless Ray's nodes score; None is the CPU."""
+        if self.device in ("", "cpu", "mps"):
+            return None
+        if not self.ray_address:
+            check_device(self.device)
+        return self.device
 
 
 class PublishResource(dg.ConfigurableResource):
@@ -192,6 +207,7 @@ def resources_from(environment: Mapping[str, str]) -> dict[str, dg.ConfigurableR
             workers=number("MAPPOOL_WORKERS", int),
             ray_address=setting("MAPPOOL_RAY_ADDRESS"),
             is_screened=setting("MAPPOOL_SCREEN") != "0",
+            device=setting("MAPPOOL_DEVICE"),
         ),
         "publishing": PublishResource(
             target=setting("MAPPOOL_PUBLISH_TO"),

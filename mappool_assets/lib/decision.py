@@ -19,6 +19,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,7 @@ _SHAPES = {  # dimensions by letter; a letter means one size within a classifier
 }
 
 FloatArray = npt.NDArray[np.floating]
+Block = Any  # rows as a NumPy array or a PyTorch tensor; the formulas use only what both have
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +109,7 @@ class MapClassifier:
             digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
         return f"{self.kind}-{digest.hexdigest()[:12]}"
 
-    def scores(self, embeddings: npt.NDArray[np.floating], block_rows: int = BLOCK_ROWS) -> npt.NDArray[np.float32]:
+    def scores(self, embeddings: FloatArray, block_rows: int | None = None) -> npt.NDArray[np.float32]:
         """Score embeddings; higher is more like a map.
 
         A row's score depends on that row only; the block size changes memory, not results (the last bit of a
@@ -116,9 +118,9 @@ class MapClassifier:
         Parameters
         ----------
         embeddings : array of float16 or float32, shape (n, d)
-        block_rows : int
-            Rows converted to float32 and scored at a time; peak memory is ``block_rows × (d + 2 n_support)``
-            float32 numbers a thread for the SVM. There are as many threads as BLAS has.
+        block_rows : int, optional
+            Rows converted to float32 and scored at a time, by default ``BLOCK_ROWS``; peak memory is ``block_rows ×
+            (d + 2 n_support)`` float32 numbers a thread for the SVM. There are as many threads as BLAS has.
 
         Returns
         -------
@@ -137,69 +139,85 @@ class MapClassifier:
                 got=f"shape {embeddings.shape}",
                 action="Score embeddings of that encoder, or train a classifier on embeddings of this width.",
             )
-        score_block = {
-            CENTROID: self._centroid_scores,
-            LOGISTIC_REGRESSION: self._linear_scores,
-            MLP: self._mlp_scores,
-            SVM: self._svm_scores,
-        }[self.kind]
-        scores = np.empty(len(embeddings), dtype=np.float32)
-
-        def score(rows: slice, block: npt.NDArray[np.float32]) -> None:
-            scores[rows] = score_block(block)
-
-        for_row_blocks(embeddings, score, block_rows)
+        scores = self._block_scores(embeddings, block_rows)
         if self.kind == SVM:
-            self._sharpen_near_threshold(embeddings, scores, block_rows)
+            self._sharpen_near_threshold(embeddings, scores)
         return scores
 
     def is_map(self, scores: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
         """Tell which scores are maps: those above the threshold."""
         return np.asarray(scores > self.threshold)
 
-    def _centroid_scores(self, block: FloatArray) -> FloatArray:
+    def _block_scores(self, embeddings: FloatArray, block_rows: int | None) -> npt.NDArray[np.float32]:
+        scores = np.empty(len(embeddings), dtype=np.float32)
+
+        def score(rows: slice, block: npt.NDArray[np.float32]) -> None:
+            scores[rows] = self._score(block)
+
+        for_row_blocks(embeddings, score, block_rows or BLOCK_ROWS)
+        return scores
+
+    def _score(self, block: Block) -> Block:
+        score_block = {
+            CENTROID: self._centroid_scores,
+            LOGISTIC_REGRESSION: self._linear_scores,
+            MLP: self._mlp_scores,
+            SVM: self._svm_scores,
+        }[self.kind]
+        return score_block(block)
+
+    def _centroid_scores(self, block: Block) -> Block:
+        operands = self._operands(block)
         to_map, to_non_map = (
-            np.linalg.norm(block - self.arrays[name].astype(np.float32), axis=1)
-            for name in ("map_centroid", "non_map_centroid")
+            ((block - operands[name]) ** 2).sum(axis=1) ** 0.5 for name in ("map_centroid", "non_map_centroid")
         )
-        return np.asarray(to_non_map - to_map)
+        return to_non_map - to_map
 
-    def _linear_scores(self, block: FloatArray) -> FloatArray:
-        return np.asarray(
-            block @ self.arrays["coefficients"].astype(np.float32) + self.arrays["intercept"].astype(np.float32)
-        )
+    def _linear_scores(self, block: Block) -> Block:
+        operands = self._operands(block)
+        return block @ operands["coefficients"] + operands["intercept"]
 
-    def _mlp_scores(self, block: FloatArray) -> FloatArray:
-        layers = len(self.arrays) // 2
+    def _mlp_scores(self, block: Block) -> Block:
+        operands = self._operands(block)
+        layers = len(operands) // 2
         for layer in range(layers):
-            block = block @ self.arrays[f"weights_{layer}"].astype(np.float32)
-            block += self.arrays[f"bias_{layer}"].astype(np.float32)
+            block = block @ operands[f"weights_{layer}"]
+            block += operands[f"bias_{layer}"]
             if layer < layers - 1:
-                np.maximum(block, 0, out=block)
+                block = block.clip(0)
         return block[:, 0]
 
-    def _svm_scores(self, block: FloatArray) -> FloatArray:
+    def _svm_scores(self, block: Block) -> Block:
         """Return the decision function in the block's own precision; the block's kernel stays in the cache."""
-        kernel = block @ self._scaled_support[block.dtype]
+        operands, degree = self._operands(block), int(self.parameters["degree"])
+        kernel = block @ operands["support_vectors"]
         if self.parameters["coef0"]:
-            kernel += block.dtype.type(self.parameters["coef0"])
-        power = kernel
-        for _ in range(int(self.parameters["degree"]) - 1):
-            power = np.multiply(power, kernel, out=None if power is kernel else power)
-        dual, intercept = (self.arrays[name].astype(block.dtype) for name in ("dual_coefficients", "intercept"))
-        return np.asarray(power @ dual + intercept)
+            kernel += self.parameters["coef0"]
+        power = kernel * kernel if degree > 1 else kernel
+        for _ in range(degree - 2):
+            power *= kernel
+        return power @ operands["dual_coefficients"] + operands["intercept"]
+
+    def _operands(self, block: Block) -> Mapping[str, Block]:
+        """Return what the formulas take beside a block: of its kind of array, its precision, and where it lies."""
+        return self._numpy_operands[block.dtype]
 
     @functools.cached_property
-    def _scaled_support(self) -> dict[np.dtype, FloatArray]:
-        """Gamma × the support vectors as columns, (d, n), in both precisions; made once, as it costs a block's time."""
-        support = self.arrays["support_vectors"].astype(np.float64) * self.parameters["gamma"]
-        return {np.dtype(kind): np.ascontiguousarray(support.T, dtype=kind) for kind in (np.float32, np.float64)}
+    def _numpy_operands(self) -> dict[np.dtype, dict[str, FloatArray]]:
+        """The arrays in both precisions, support vectors times gamma as columns (d, n); made once, a block's work."""
+        arrays = dict(self.arrays)
+        if self.kind == SVM:
+            arrays["support_vectors"] = arrays["support_vectors"].T.astype(np.float64) * self.parameters["gamma"]
+        return {
+            np.dtype(kind): {name: np.ascontiguousarray(array, dtype=kind) for name, array in arrays.items()}
+            for kind in (np.float32, np.float64)
+        }
 
-    def _sharpen_near_threshold(self, embeddings: FloatArray, scores: npt.NDArray[np.float32], block_rows: int) -> None:
+    def _sharpen_near_threshold(self, embeddings: FloatArray, scores: npt.NDArray[np.float32]) -> None:
         """Recompute in float64 the rows whose side of the threshold float32 cannot tell, in place."""
         (near,) = np.nonzero(np.abs(scores - np.float32(self.threshold)) <= self._float32_error)
-        for start in range(0, len(near), block_rows):
-            rows = near[start : start + block_rows]
+        for start in range(0, len(near), BLOCK_ROWS):
+            rows = near[start : start + BLOCK_ROWS]
             scores[rows] = self._svm_scores(embeddings[rows].astype(np.float64))
 
     @functools.cached_property

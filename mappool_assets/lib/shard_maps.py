@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from mappool_assets.lib.classifier_store import classifier_record
+from mappool_assets.lib.device_classifier import on_device
 from mappool_assets.lib.errors import BadModel, MappoolError, MissingInput
 from mappool_assets.lib.lake import Lake, Provenance, fingerprint
 from mappool_assets.lib.pool import PoolShard
@@ -47,6 +48,9 @@ class FilterTask:
         The screen before it; None scores every row exactly.
     lake, storage
         Where to write, and how to read.
+    device : str or None
+        The device that scores what passes the screen; None is the CPU, without PyTorch. No part of ``inputs``: maps
+        are the same, the last bits of a ``map_score`` may differ (:class:`DeviceClassifier`).
     """
 
     key: str
@@ -57,6 +61,7 @@ class FilterTask:
     screen_id: str | None
     lake: Lake
     storage: Storage
+    device: str | None = None
 
     def __str__(self) -> str:
         return f"shard {self.key}"
@@ -75,11 +80,13 @@ class FilterTask:
         }
 
 
-def filter_tasks(lake: Lake, shards: Sequence[str], storage: Storage, *, is_screened: bool = True) -> list[FilterTask]:
+def filter_tasks(
+    lake: Lake, shards: Sequence[str], storage: Storage, *, is_screened: bool = True, device: str | None = None
+) -> list[FilterTask]:
     """Return the tasks of some shards, from what the lake holds.
 
     With ``is_screened`` only rows that pass the classifier's screen are scored; else, or where the classifier has none
-    that refuses anything, all are.
+    that refuses anything, all are: on the CPU, or on ``device`` (see :class:`FilterTask`).
 
     Raises
     ------
@@ -91,7 +98,7 @@ def filter_tasks(lake: Lake, shards: Sequence[str], storage: Storage, *, is_scre
     classifier, screen = record.classifier, record.screen
     screen_id = screen.screen_id if is_screened and screen and not screen.passes_all else None
     identity = (classifier.classifier_id, classifier.threshold, screen_id)
-    return [FilterTask(key, known.get(key), origin, *identity, lake, storage) for key in shards]
+    return [FilterTask(key, known.get(key), origin, *identity, lake, storage, device) for key in shards]
 
 
 def filter_shards(
@@ -140,12 +147,12 @@ def _filter(task: FilterTask) -> ShardReport:
             got="a partition of another pool, or of a listing that was not written",
             action="Materialise pool_shards; if the shard is of another pool, leave its partition out.",
         )
-    scorer = _scorer(task.lake, task.classifier_id, task.screen_id)
+    scorer = _scorer(task.lake, task.classifier_id, task.screen_id, task.device)
     return filter_shard(task.shard, scorer, task.lake, task.storage, task.inputs, task.origin)
 
 
 @functools.lru_cache(maxsize=1)
-def _scorer(lake: Lake, classifier_id: str, screen_id: str | None) -> Scorer:
+def _scorer(lake: Lake, classifier_id: str, screen_id: str | None, device: str | None) -> Scorer:
     """Load the classifier once a worker; a new id, a new load."""
     record = classifier_record(lake)
     found = (record.classifier.classifier_id, record.screen.screen_id if record.screen and screen_id else None)
@@ -157,7 +164,8 @@ def _scorer(lake: Lake, classifier_id: str, screen_id: str | None) -> Scorer:
             got=f"{found[0]}, {found[1] or 'no screen'}",
             action="Run the shards again; they will use the new one.",
         )
-    return ScreenedClassifier(record.classifier, record.screen) if record.screen and screen_id else record.classifier
+    classifier = on_device(record.classifier, device) if device else record.classifier
+    return ScreenedClassifier(classifier, record.screen) if record.screen and screen_id else classifier
 
 
 def _reused_report(task: FilterTask) -> ShardReport | None:

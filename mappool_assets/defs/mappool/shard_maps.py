@@ -21,7 +21,7 @@ from mappool_assets.lib.shard_maps import FilterTask, filter_shards, filter_task
 from mappool_assets.lib.workers import Outcome
 
 KEY = dg.AssetKey(["mappool", "shard_maps"])
-SHARDS_A_RUN = 64  # Dagster's own cost is then 0.2 s a shard; more would make a lost run cost more than it saves
+SHARDS_A_RUN = 64  # Dagster's own cost is then 0.1 s a shard; more would make a lost run cost more than it saves
 
 
 MEASURED = ("seconds", "rows_per_second", "bytes_read", "bytes_in_source")
@@ -60,7 +60,13 @@ def shard_maps(
     fails alone. A shard whose inputs are unchanged is skipped. Embeddings stay float16 as the pool has them.
     """
     with as_failures():
-        tasks = filter_tasks(lake.open(), context.partition_keys, pool.storage(), is_screened=filtering.is_screened)
+        tasks = filter_tasks(
+            lake.open(),
+            context.partition_keys,
+            pool.storage(),
+            is_screened=filtering.is_screened,
+            device=filtering.scoring_device(),
+        )
     outcomes = filter_shards(
         tasks, workers=filtering.worker_count(), force=config.force, ray_address=filtering.ray_address or None
     )
