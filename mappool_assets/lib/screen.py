@@ -1,16 +1,17 @@
 """A cheap upper bound of a polynomial SVM's score, so that few rows need the exact one.
 
-The decision function ``f`` is a polynomial of the embedding ``x``. Its expansion to second order about the mean
-embedding ``c``, with the quadratic form reduced to the ``r`` directions along which it varies most over the
-embeddings, costs ``r + 2`` products of vectors a row instead of one a support vector. What that leaves out grows with
-the third power of the distance ``ρ = ‖x − c‖``. The bound of a row is
+Two stages, each an approximation of the decision function ``f`` plus a margin that grows with the distance ``ρ`` of
+the embedding ``x`` from the mean embedding ``c``. A row passes unless one of its bounds is at or below the
+classifier's threshold.
 
-    ``f(c) + ∇f(c) · (x − c) + Σ ± (directions · (x − c))² + margin · ρ³``
+- coarse, for all rows: the expansion of ``f`` to second order about ``c``, its quadratic form reduced to a few
+  directions: ``f(c) + ∇f(c) · (x − c) + Σ ± (directions · (x − c))² + coarse_margin · ρ⁶``
+- fine, for the rows that passed it: ``f`` itself where all rows have been moved to the subspace in which it varies
+  most, ``Σ dual · (offsets + (subspace · x) · support)^degree + intercept + fine_margin · ρ⁸``. A kernel then costs as
+  many products as the subspace has dimensions, a twelfth of the embedding's.
 
-and the row passes unless its bound is at or below the classifier's threshold. There are two stages: the coarse one
-takes the first few directions, the fine one all of them for the rows that passed the coarse. The margins are
-calibrated on exact scores (:mod:`mappool_assets.lib.screen_calibration`) and no proof: whoever refuses rows should
-score a sample of them.
+The margins are calibrated on exact scores (:mod:`mappool_assets.lib.screen_calibration`) and no proof: whoever refuses
+rows should score a sample of them.
 
 The other classifiers cost about as much as this bound (centroid, logistic regression) or are no polynomials
 (perceptron, a quarter of the SVM's cost): their screen passes every row.
@@ -30,17 +31,33 @@ import numpy.typing as npt
 
 from mappool_assets.lib.decision import MapClassifier
 from mappool_assets.lib.errors import BadModel
-from mappool_assets.lib.row_blocks import for_row_blocks
+from mappool_assets.lib.row_blocks import Float32, for_row_blocks
 
-# Of 128, 256, … 1,024 rows of width 768, the conversion and a bound of 64 directions were fastest at 512 and 1,024.
-BLOCK_ROWS = 512
+# Of width 768. With 1,024 the coarse stage, nearly all of which is conversion, took 1.1 to 1.2 times as long.
+BLOCK_ROWS = 2048
+
+FINE_ROWS = 256  # most that are in the fine stage at a time: 2 MB of kernel for 2,000 support vectors
 
 EXACT_ROWS = 16_384  # rows that passed are gathered this many at a time: 25 MB of float16 at width 768
 
 COARSE, FINE = STAGES = ("coarse", "fine")
 
-_ARRAYS = ("centre", "directions", "gradient", "signs")
-_PARAMETERS = ("coarse_directions", "coarse_margin", "fine_margin", "threshold", "value")
+# Of the distance, in the margins' terms. With 3, the power of what an expansion to second order leaves out, the rare
+# rows far from everything need a larger margin than calibration shows: on three generated pools the margin that loses
+# no map was 0.6 to 1.2 times the calibration rows' largest need in both stages; with these 0.3 to 0.5 and 0.5 to 0.7.
+REMAINDER_POWERS = {COARSE: 6, FINE: 8}
+
+_SHAPES = {  # dimensions by letter; a letter means one size within a screen
+    "centre": "d",
+    "directions": "dk",
+    "dual_coefficients": "n",
+    "gradient": "d",
+    "offsets": "n",
+    "signs": "k",
+    "subspace": "dr",
+    "support": "rn",
+}
+_PARAMETERS = ("coarse_margin", "degree", "fine_margin", "intercept", "rounding", "threshold", "value")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +69,14 @@ class Screen:
     classifier_id : str
         The classifier it was calibrated for.
     arrays : mapping of str to float32 array
-        ``centre`` (d,): the mean embedding. ``gradient`` (d,): of the score there. ``directions`` (d, r): of the
-        quadratic form, the weightiest first, each scaled by the root of its weight. ``signs`` (r,): 1 or -1. None for
-        a screen that passes every row. Copied and made read-only.
+        ``centre`` (d,): the mean embedding. ``gradient`` (d,): of the score there. ``directions`` (d, k): of the
+        quadratic form, each scaled by the root of its weight; ``signs`` (k,): 1 or -1. ``subspace`` (d, r):
+        orthonormal columns. ``support`` (r, n), ``offsets`` (n,), ``dual_coefficients`` (n,): of the score in the
+        subspace. None for a screen that passes every row. Copied and made read-only.
     parameters : mapping of str to float
-        ``value``: the score at the centre. ``coarse_directions``: how many directions the coarse stage takes.
-        ``coarse_margin``, ``fine_margin``: of the bounds, in units of the score at distance 1. ``threshold``: the
-        classifier's.
+        ``value``: the score at the centre. ``degree``, ``intercept``: of the score in the subspace. ``coarse_margin``,
+        ``fine_margin``: of the bounds, in units of the score, for a row at distance 1. ``rounding``: of both,
+        at any distance, for the errors of float32. ``threshold``: the classifier's.
 
     Raises
     ------
@@ -67,7 +85,7 @@ class Screen:
     """
 
     classifier_id: str
-    arrays: Mapping[str, npt.NDArray[np.float32]]
+    arrays: Mapping[str, Float32]
     parameters: Mapping[str, float]
 
     def __post_init__(self) -> None:
@@ -118,49 +136,63 @@ class Screen:
         self._check_width(embeddings)
         threshold = np.float32(self.parameters["threshold"])
 
-        def judge(rows: slice, block: npt.NDArray[np.float32]) -> None:
-            left = np.flatnonzero(~(self._bounds_of(block, COARSE) <= threshold))
-            is_left = np.zeros(len(block), dtype=bool)
-            is_left[left] = ~(self._bounds_of(block[left], FINE) <= threshold)
-            passes[rows] = is_left
+        def judge(rows: slice, block: Float32) -> None:
+            bounds, squared_distances = self._coarse_bounds(block)
+            left = np.flatnonzero(~(bounds <= threshold))
+            bounds[left] = self._fine_bounds(block[left], squared_distances[left])
+            passes[rows] = ~(bounds <= threshold)
 
         for_row_blocks(embeddings, judge, BLOCK_ROWS)
         return passes
 
-    def bounds(self, embeddings: npt.NDArray[np.floating], stage: str) -> npt.NDArray[np.float32]:
+    def bounds(self, embeddings: npt.NDArray[np.floating], stage: str) -> Float32:
         """Return one stage's bound of every row's score, (n,); arguments and errors as :meth:`passes`."""
         bounds = np.full(len(embeddings), np.inf, dtype=np.float32)
         if self.passes_all:
             return bounds
         self._check_width(embeddings)
 
-        def bound(rows: slice, block: npt.NDArray[np.float32]) -> None:
-            bounds[rows] = self._bounds_of(block, stage)
+        def bound(rows: slice, block: Float32) -> None:
+            coarse, squared_distances = self._coarse_bounds(block)
+            bounds[rows] = coarse if stage == COARSE else self._fine_bounds(block, squared_distances)
 
         for_row_blocks(embeddings, bound, BLOCK_ROWS)
         return bounds
 
-    def _bounds_of(self, block: npt.NDArray[np.float32], stage: str) -> npt.NDArray[np.float32]:
-        columns, at_centre, signs = self._projections[stage]
+    def _coarse_bounds(self, block: Float32) -> tuple[Float32, Float32]:
+        """Return the bounds and ``ρ²``, both (n,)."""
+        columns, at_centre = self._coarse_columns
         projected = block @ columns
-        squared_distance = np.vecdot(block, block) - 2 * projected[:, 1] + at_centre[1]
-        np.maximum(squared_distance, 0, out=squared_distance)
+        squared_distances = np.vecdot(block, block) - 2 * projected[:, 1] + at_centre[1]
+        np.maximum(squared_distances, 0, out=squared_distances)
         projected -= at_centre
         bounds = projected[:, 0] + np.float32(self.parameters["value"])
         projected *= projected
-        bounds += projected[:, 2:] @ signs
-        bounds += np.float32(self.parameters[f"{stage}_margin"]) * squared_distance * np.sqrt(squared_distance)
-        return bounds
+        bounds += projected[:, 2:] @ self.arrays["signs"]
+        bounds += self._margin_term(COARSE, squared_distances)
+        return bounds, squared_distances
 
     @functools.cached_property
-    def _projections(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Return for each stage gradient, centre and directions as columns, the centre's products, the signs."""
-        projections = {}
-        for stage, rank in ((COARSE, int(self.parameters["coarse_directions"])), (FINE, None)):
-            directions = self.arrays["directions"][:, :rank]
-            columns = np.column_stack([self.arrays["gradient"], self.arrays["centre"], directions])
-            projections[stage] = columns, self.arrays["centre"] @ columns, self.arrays["signs"][:rank]
-        return projections
+    def _coarse_columns(self) -> tuple[Float32, Float32]:
+        """Gradient, centre and directions as columns, and the centre's products with them."""
+        columns = np.column_stack([self.arrays[name] for name in ("gradient", "centre", "directions")])
+        return columns, self.arrays["centre"] @ columns
+
+    def _margin_term(self, stage: str, squared_distances: Float32) -> Float32:
+        remainders = squared_distances ** (REMAINDER_POWERS[stage] // 2)
+        return np.float32(self.parameters[f"{stage}_margin"]) * remainders + np.float32(self.parameters["rounding"])
+
+    def _fine_bounds(self, block: Float32, squared_distances: Float32) -> Float32:
+        bounds = self._margin_term(FINE, squared_distances) + np.float32(self.parameters["intercept"])
+        for start in range(0, len(block), FINE_ROWS):
+            rows = slice(start, start + FINE_ROWS)
+            kernel = block[rows] @ self.arrays["subspace"] @ self.arrays["support"]
+            kernel += self.arrays["offsets"]
+            power = kernel
+            for _ in range(int(self.parameters["degree"]) - 1):
+                power = np.multiply(power, kernel, out=None if power is kernel else power)
+            bounds[rows] += power @ self.arrays["dual_coefficients"]
+        return bounds
 
     def _check_width(self, embeddings: npt.NDArray[np.floating]) -> None:
         width = len(self.arrays["centre"])
@@ -212,7 +244,7 @@ class ScreenedClassifier:
         """Width of the embeddings it takes."""
         return self.classifier.dimension
 
-    def scores(self, embeddings: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    def scores(self, embeddings: npt.NDArray[np.floating]) -> Float32:
         """Return the exact score of each row that passes the screen, minus infinity for the others.
 
         Parameters
@@ -239,17 +271,17 @@ class ScreenedClassifier:
 
 
 def _check(screen: Screen) -> None:
-    is_whole = tuple(screen.arrays) == _ARRAYS and tuple(screen.parameters) == _PARAMETERS
+    is_whole = tuple(screen.arrays) == tuple(_SHAPES) and tuple(screen.parameters) == _PARAMETERS
     if not is_whole and (screen.arrays or screen.parameters):
-        raise _malformed(screen, f"{_ARRAYS} and {_PARAMETERS}", f"{[*screen.arrays]} and {[*screen.parameters]}")
-    if screen.passes_all:
-        return
-    shapes = {name: array.shape for name, array in screen.arrays.items()}
-    width = len(screen.arrays["centre"])
-    fits = shapes["centre"] == shapes["gradient"] == (width,)
-    fits = fits and shapes["directions"] == (width, len(screen.arrays["signs"])) and len(shapes["signs"]) == 1
-    if not fits or any(array.dtype != np.float32 for array in screen.arrays.values()):
-        raise _malformed(screen, "float32 arrays (d,), (d, r), (d,) and (r,)", str(shapes))
+        got = f"{[*screen.arrays]} and {[*screen.parameters]}"
+        raise _malformed(screen, f"{[*_SHAPES]} and {[*_PARAMETERS]}", got)
+    sizes: dict[str, int] = {}
+    for name, array in screen.arrays.items():
+        letters = _SHAPES[name]
+        fits = array.dtype == np.float32 and array.ndim == len(letters)
+        if not fits or any(sizes.setdefault(letter, n) != n for letter, n in zip(letters, array.shape, strict=True)):
+            rule = f"{name} in float32, ({', '.join(letters)}), of a size that fits the others"
+            raise _malformed(screen, rule, f"{array.dtype} {array.shape}")
     is_finite = all(np.isfinite(array).all() for array in screen.arrays.values())
     if not is_finite or not all(map(math.isfinite, screen.parameters.values())):
         raise _malformed(screen, "finite numbers", "NaN or infinity")

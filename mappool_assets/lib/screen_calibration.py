@@ -5,45 +5,51 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mappool_assets.lib.decision import SVM, MapClassifier
+from mappool_assets.lib.decision import FLOAT32_ERROR_BOUND, SVM, MapClassifier
 from mappool_assets.lib.errors import BadModel
-from mappool_assets.lib.screen import COARSE, FINE, Screen
+from mappool_assets.lib.screen import COARSE, FINE, REMAINDER_POWERS, Screen
 
-# With 32, 64 and 96 directions the least margin that loses nothing passes 4.8, 4.2 and 4.2 % of a pool's rows, and
-# 4.6, 4.4 and 4.3 % of another's (1.8 and 3.4 % kept).
+# Of the subspace. With 32, 48 and 64 dimensions 3.1, 3.0 and 2.9 % of the rows of three pools pass on average (1.8 %
+# are maps), in the same time. With 128 and a margin of ρ³ a map was missed: the subspace fits the calibration rows
+# better than the pool's.
 RANK = 64
 
-# With the calibrated margin, 0, 6, 14 and 30 directions pass 18, 17, 14 and 9 % of the first pool's rows and 89, 50, 9
-# and 7 % of the second's.
+# Of the coarse stage's directions. With 0, 6, 14 and 30 of them 18, 17, 14 and 9 % of one pool's rows pass, and 89, 50,
+# 9 and 7 % of another's.
 COARSE_RANK = 14
 
 # Rows that could be misjudged are those with an exact score near the threshold: within the SVM's own margin of 1.
 NEAR_THRESHOLD = 1.0
 
-# The margin is this many times the largest that a calibration row needs. On pools of 100,000 rows drawn independently
-# the factor 1 was already 1.15 to 2.9 times what the pool needed; with this one, none of 36,000 maps in 1.8 million
-# rows was missed (nine SVMs, three seeds, two kinds of data).
-SAFETY = 1.25
-
-# With fewer calibration rows near the threshold, the largest need among them says little: all rows are taken then.
+# With fewer calibration rows near the threshold, the largest need among them says little: so many of the nearest ones
+# are taken then.
 LEAST_NEAR_ROWS = 50
 
+# The margin exceeds the mean need of the calibration rows by this many times what the largest need does. Twelve pools
+# of 250,000 rows (four SVMs, 55,000 maps) needed 0.25 to 0.55 times in the coarse stage, 0.6 to 1.95 in the fine one.
+SAFETY = {COARSE: 1.25, FINE: 2.5}
+
+# A row at the mean would need an infinite margin for the rounding of its score.
+LEAST_DISTANCE = 0.1
+
 _MARGINS = {COARSE: "coarse_margin", FINE: "fine_margin"}
+_UNBOUNDED = *_MARGINS.values(), "rounding"
 
 
 def calibrate_screen(classifier: MapClassifier, embeddings: npt.NDArray[np.floating]) -> Screen:
     """Make a classifier's screen from embeddings like those it will see; labels are not needed.
 
-    The margin is ``SAFETY`` times the largest that any of these rows needs to be bounded, among those with a score
-    within ``NEAR_THRESHOLD`` of the threshold. Support vectors among them say nothing about rows never seen, as each
-    carries its own term in the score, and only count towards the mean and the directions.
+    A row needs a margin of ``(score − approximation) / ρ^power``. The margin is the mean need plus the stage's
+    ``SAFETY`` times the largest excess over it, among rows with a score within ``NEAR_THRESHOLD`` of the threshold. Support vectors say
+    nothing about rows never seen, as each carries its own term in the score, and only count towards the mean and the
+    covariance.
 
     Parameters
     ----------
     classifier : MapClassifier
     embeddings : array of float16 or float32, shape (n, d)
-        Training and evaluation embeddings, and rows of the pool where there are some. The evaluation embeddings, or
-        the pool's, decide the margin. Same rows, same screen: nothing is drawn.
+        Training and evaluation embeddings. Those that are no support vectors decide the margin. Same rows, same
+        screen: nothing is drawn.
 
     Raises
     ------
@@ -61,57 +67,112 @@ def calibrate_screen(classifier: MapClassifier, embeddings: npt.NDArray[np.float
             got=f"{len(embeddings)} rows, {np.count_nonzero(~np.isfinite(scores))} of them without a finite score",
             action="Materialise mappool/training_embeddings again.",
         )
-    arrays, parameters = _expansion(classifier, embeddings)
-    unbounded = Screen(classifier.classifier_id, arrays, parameters | dict.fromkeys(_MARGINS.values(), 0.0))
-    distances = np.linalg.norm(embeddings.astype(np.float64) - arrays["centre"], axis=1)
-    is_near = (np.abs(scores - classifier.threshold) <= NEAR_THRESHOLD) & ~_is_support(classifier, embeddings)
-    decisive = is_near if np.count_nonzero(is_near) >= LEAST_NEAR_ROWS else np.ones_like(is_near)
-    cubes = np.maximum(distances[decisive], np.finfo(np.float32).eps) ** 3
-    margins = {}
+    unseen = np.flatnonzero(~_is_support(classifier, embeddings))
+    if len(unseen) < LEAST_NEAR_ROWS:
+        unseen = np.arange(len(embeddings))
+    arrays, parameters = _approximations(classifier, embeddings, unseen)
+    plain = Screen(classifier.classifier_id, arrays, parameters | dict.fromkeys(_UNBOUNDED, 0.0))
+    decisive = _nearest(scores, classifier.threshold, unseen)
+    distances = np.linalg.norm(embeddings[decisive].astype(np.float64) - arrays["centre"], axis=1)
+    distances = np.maximum(distances, LEAST_DISTANCE)
+    margins = {"rounding": _rounding(classifier)}
     for stage, name in _MARGINS.items():
-        needed = (scores[decisive] - unbounded.bounds(embeddings[decisive], stage)) / cubes
-        margins[name] = SAFETY * max(0.0, float(needed.max()))
+        needed = (scores[decisive] - plain.bounds(embeddings[decisive], stage)) / distances ** REMAINDER_POWERS[stage]
+        margins[name] = float(needed.mean() + SAFETY[stage] * (needed.max() - needed.mean()))
     return Screen(classifier.classifier_id, arrays, parameters | margins)
 
 
-def _expansion(
-    classifier: MapClassifier, embeddings: npt.NDArray[np.floating]
+def _rounding(classifier: MapClassifier) -> float:
+    """Bound the float32 error of a score or an approximation: most of the kernel sum's, as the exact score does."""
+    support = classifier.arrays["support_vectors"]
+    kernel = classifier.parameters["gamma"] * float(np.vecdot(support, support).max()) + classifier.parameters["coef0"]
+    dual_sum = float(np.abs(classifier.arrays["dual_coefficients"]).sum())
+    return FLOAT32_ERROR_BOUND * dual_sum * max(1.0, abs(kernel) ** classifier.parameters["degree"])
+
+
+def _nearest(scores: npt.NDArray[np.float32], threshold: float, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Return those of some rows that are near the threshold, ``LEAST_NEAR_ROWS`` at least where there are as many."""
+    distances = np.abs(scores[rows] - threshold)
+    count = max(LEAST_NEAR_ROWS, np.count_nonzero(distances <= NEAR_THRESHOLD))
+    return rows[np.argsort(distances, kind="stable")[:count]]
+
+
+def _approximations(
+    classifier: MapClassifier, embeddings: npt.NDArray[np.floating], unseen: npt.NDArray[np.intp]
 ) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, float]]:
-    """Expand the decision function to second order about the mean, in float64."""
+    """Expand the decision function about the mean, and restrict it to a subspace, in float64."""
     rows = embeddings.astype(np.float64)
     centre = rows.mean(axis=0)
     support, dual = (classifier.arrays[name].astype(np.float64) for name in ("support_vectors", "dual_coefficients"))
     gamma, coef0, degree = (classifier.parameters[name] for name in ("gamma", "coef0", "degree"))
+    intercept = float(classifier.arrays["intercept"][0])
+    root = _root_of_covariance(rows)
+
+    def gradients(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        kernel = gamma * points @ support.T + coef0
+        return gamma * degree * (dual * kernel ** (degree - 1)) @ support
+
     kernel = gamma * support @ centre + coef0
-    value = float(dual @ kernel**degree + classifier.arrays["intercept"][0])
-    gradient = gamma * degree * (dual * kernel ** (degree - 1)) @ support
     weights = 0.5 * gamma**2 * degree * (degree - 1) * dual * kernel ** max(degree - 2, 0)
-    directions, signs = _leading_directions((support.T * weights) @ support, rows)
-    arrays = {"centre": centre, "gradient": gradient, "directions": directions, "signs": signs}
+    directions, signs = _leading_directions((support.T * weights) @ support, root)
+    subspace, lift = _varying_subspace(gradients(rows[unseen]), root)
+    arrays = {
+        "centre": centre,
+        "gradient": gradients(centre[None])[0],
+        "directions": directions,
+        "signs": signs,
+        "subspace": subspace,
+        "support": gamma * (support @ lift).T,
+        "offsets": kernel - gamma * (centre @ subspace) @ (support @ lift).T,
+        "dual_coefficients": dual,
+    }
     parameters = {
-        "value": value,
-        "coarse_directions": min(COARSE_RANK, len(signs)),
+        "value": float(dual @ kernel**degree + intercept),
+        "degree": degree,
+        "intercept": intercept,
         "threshold": classifier.threshold,
     }
     return {name: array.astype(np.float32) for name, array in arrays.items()}, parameters
 
 
-def _leading_directions(
-    form: npt.NDArray[np.float64], rows: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the ``RANK`` directions (d, r) that carry most of a quadratic form over the rows, and their signs.
+def _root_of_covariance(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the triangular root (d, d) of the rows' covariance: the map from unit covariance to theirs.
 
-    The eigenvectors of the form in coordinates in which the rows have unit covariance. A thousandth of the mean
-    variance is added to every direction, for rows fewer than dimensions.
+    A thousandth of the mean variance is added to every direction, for rows fewer than dimensions.
     """
     width = rows.shape[1]
     covariance = np.cov(rows.T, bias=True).reshape(width, width)
     ridge = 1e-3 * np.trace(covariance) / width + np.finfo(np.float64).tiny
-    root = np.linalg.cholesky(covariance + ridge * np.eye(width))
+    return np.linalg.cholesky(covariance + ridge * np.eye(width))
+
+
+def _leading_directions(
+    form: npt.NDArray[np.float64], root: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the ``COARSE_RANK`` directions (d, k) that carry most of a quadratic form over the rows, and their signs.
+
+    The eigenvectors of the form in coordinates in which the rows have unit covariance.
+    """
     weights, vectors = np.linalg.eigh(root.T @ form @ root)
-    leading = np.argsort(-np.abs(weights), kind="stable")[:RANK]
+    leading = np.argsort(-np.abs(weights), kind="stable")[:COARSE_RANK]
     directions = np.linalg.solve(root.T, vectors[:, leading])
     return directions * np.sqrt(np.abs(weights[leading])), np.sign(weights[leading])
+
+
+def _varying_subspace(
+    gradients: npt.NDArray[np.float64], root: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return an orthonormal base (d, r) of the subspace in which a function varies most, and the way back (d, r).
+
+    The leading eigenvectors of the mean outer product of the gradients, in coordinates in which the rows have unit
+    covariance ("active subspace", Constantine, Dow and Wang, 2014). The way back from ``(x − c) · base`` is to the
+    mean of all rows with that value, were they normally distributed.
+    """
+    scaled = gradients @ root
+    _, vectors = np.linalg.eigh(scaled.T @ scaled)
+    leading = vectors[:, ::-1][:, :RANK]
+    base, triangle = np.linalg.qr(np.linalg.solve(root.T, leading))
+    return base, root @ leading @ triangle.T
 
 
 def _is_support(classifier: MapClassifier, embeddings: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:

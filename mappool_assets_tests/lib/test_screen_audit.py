@@ -75,6 +75,16 @@ def test_a_blind_screen_is_found_out_and_what_the_sample_found_is_kept(svm, shar
     assert again.screen == audit  # the same rows are drawn each time
 
 
+def test_the_report_where_nothing_was_refused(svm, shard, tmp_path):
+    classifier, _ = svm
+    lake = Lake(str(tmp_path / "lake"))
+    passing = ScreenedClassifier(classifier, Screen(classifier.classifier_id, {}, {}))
+    filter_shard(shard, passing, lake, Storage(), {"classifier_id": "a", "screen_id": "b"})
+    (reported,) = _report(lake)
+    assert (reported["refused"], reported["sampled"], reported["missed"]) == (0, 0, 0)
+    assert (reported["miss_rate_upper"], reported["missed_maps_upper"]) == (0.0, 0)
+
+
 def _check():
     from mappool_assets.lib import sql_files
 

@@ -1,6 +1,7 @@
 -- How many maps may the screen have cost, by the sample of what it refused?
 -- miss_rate_upper is a 95 % bound by Anscombe's root of a Poisson count, on the safe side: 3.3 / sampled without a miss,
 -- where the exact bound is 3.0 / sampled. Each shard's own exact bound is in its metadata.
+-- Where no row was refused, or no screen was used, it is 0; without a sample of refused rows it is 1.
 WITH audits AS (
     SELECT
         inputs ->> '$.screen_id' AS screen_id,
@@ -15,7 +16,11 @@ WITH audits AS (
 )
 SELECT
     *,
-    CASE WHEN sampled > 0 THEN least(1, (sqrt(missed + 1) + 0.8225) ** 2 / sampled) END AS miss_rate_upper,
+    CASE
+        WHEN refused = 0 THEN 0
+        WHEN sampled = 0 THEN 1
+        ELSE least(1, (sqrt(missed + 1) + 0.8225) ** 2 / sampled)
+    END::DOUBLE AS miss_rate_upper,
     ceil(miss_rate_upper * refused)::BIGINT AS missed_maps_upper
 FROM audits
 ORDER BY screen_id
