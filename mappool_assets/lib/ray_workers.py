@@ -24,6 +24,7 @@ Result = TypeVar("Result")
 RETRIES = 3  # Ray's own default: a node taken back by a cloud is met more than once in a long run
 TASKS_PER_CPU = 2  # the next task waits at its node, and a cluster that can grow sees that it should
 FEWEST_TASKS = 16  # under way even where no node has joined yet
+ASK_AFTER = FEWEST_TASKS  # outcomes between two looks at the cluster's size: over ray:// one takes 15 ms
 CONNECT_SECONDS = 30.0  # a cluster answers in 3; Ray itself tries for a quarter of an hour, deaf to signals
 
 
@@ -34,7 +35,7 @@ def run_tasks_on_ray(
 
     An exception ends its own task only. Where a worker or a node is killed, Ray runs the task again elsewhere, up to
     ``RETRIES`` times; then its outcome is a :class:`WorkerKilled`. A task takes one CPU, and no more than a few for
-    each CPU of the cluster are under way, however many there are.
+    each CPU of the cluster are under way, however many there are; a cluster that grows is given more.
 
     Parameters
     ----------
@@ -59,9 +60,14 @@ def run_tasks_on_ray(
     with _connected(address, function) as ray:
         submit = ray.remote(num_cpus=1, max_retries=RETRIES, scheduling_strategy="SPREAD")(_run_on_node).remote
         running: dict[Any, Task] = {}
+        most, returned = _most_at_once(ray), 0
         for task in tasks:
-            while len(running) >= _most_at_once(ray):
+            while len(running) >= most:
+                under_way = len(running)
                 yield from _next_outcomes(ray, running)
+                returned += under_way - len(running)
+                if returned >= ASK_AFTER:
+                    most, returned = _most_at_once(ray), 0
             running[submit(function, task)] = task
         while running:
             yield from _next_outcomes(ray, running)
@@ -120,7 +126,9 @@ def _connected(address: str, function: Callable) -> Iterator[ModuleType]:
             got=str(error),
             action="Run: pip install 'mappool-assets[ray]'",
         ) from None
-    _require_answer(address)
+    _require_address(address)
+    if not address.startswith("ray://"):  # such a client gives up by itself after 30 s, and can be interrupted
+        _require_answer(address)
     try:
         with tempfile.TemporaryDirectory() as folder:
             _copy_packages(function, Path(folder))
@@ -142,8 +150,7 @@ def _copy_packages(function: Callable, folder: Path) -> None:
     shutil.copytree(SQL_FOLDER, folder / __name__.split(".")[0] / "sql", dirs_exist_ok=True)
 
 
-def _require_answer(address: str) -> None:
-    """Connect in a process of its own first: one that can be ended when no answer comes."""
+def _require_address(address: str) -> None:
     if not _is_understood(address):
         raise BadSetting(
             "The address of the Ray cluster cannot be understood",
@@ -152,6 +159,10 @@ def _require_answer(address: str) -> None:
             got=repr(address),
             action="Correct the setting.",
         )
+
+
+def _require_answer(address: str) -> None:
+    """Connect in a process of its own first: one that can be ended when no answer comes."""
     connect = "import sys, ray; ray.init(sys.argv[1], log_to_driver=False, logging_level='ERROR')"
     try:
         subprocess.run(  # noqa: S603  our own interpreter, and an address that is an argument, not code

@@ -40,9 +40,9 @@ def calibrate_screen(classifier: MapClassifier, embeddings: npt.NDArray[np.float
     """Make a classifier's screen from embeddings like those it will see; labels are not needed.
 
     A row needs a margin of ``(score − approximation) / ρ^power``. The margin is the mean need plus the stage's
-    ``SAFETY`` times the largest excess over it, among rows with a score within ``NEAR_THRESHOLD`` of the threshold. Support vectors say
-    nothing about rows never seen, as each carries its own term in the score, and only count towards the mean and the
-    covariance.
+    ``SAFETY`` times the largest excess over it, among rows with a score within ``NEAR_THRESHOLD`` of the threshold.
+    Support vectors say nothing about rows never seen, as each carries its own term in the score, and only count towards
+    the mean and the covariance.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ TABLE = "mappool/shard_maps"
 CODE_VERSION = "1"  # raise when the same inputs would give other rows
 
 BLOCK_ROWS = 16_384  # 25 MB of float16, which malloc reuses; blocks of 50 MB are mapped anew each time (10 % slower)
-KEPT_ROWS_A_WRITE = 4096  # kept rows gathered before l14_txt is read and a row group is written
+KEPT_ROWS_A_WRITE = 1024  # kept rows gathered before l14_txt is read and a row group is written: 3 MB of embeddings
 Scorer = MapClassifier | ScreenedClassifier
 HISTOGRAM_EDGES = np.linspace(-5.0, 5.0, 101)
 

@@ -1,4 +1,5 @@
 import io
+import sys
 import warnings
 
 import numpy as np
@@ -82,7 +83,7 @@ def test_maps_lie_right_of_the_threshold():
     "counts",
     [np.zeros(100, int), np.eye(1, 100, 3, dtype=int)[0], np.full(100, 10**9), COUNTS.tolist()],
 )
-@pytest.mark.parametrize("threshold", [-7.0, 0.0, 0.25, 7.0])
+@pytest.mark.parametrize("threshold", [-7.0, 0.0, 0.25, 7.0, 7e5])
 def test_any_histogram_is_drawn(counts, threshold):
     assert len(columns_of(score_histogram_plot(EDGES, counts, threshold), ORANGE)) > 0
 
@@ -93,6 +94,27 @@ def test_one_row_is_visible_beside_a_million():
     with_it, without = (score_histogram_plot(EDGES, c, 0.0) for c in (counts, np.where(counts == 1, 0, counts)))
     assert len(columns_of(with_it, BLUE)) > len(columns_of(without, BLUE)) - 5
     assert with_it != without
+
+
+def test_heights_are_logarithms():
+    counts = np.zeros(100, int)
+    counts[20], counts[50], counts[80] = 1, 10, 100
+    pixels = np.asarray(Image.open(io.BytesIO(score_histogram_plot(EDGES, counts, 7.0))).convert("RGB")).astype(int)
+    grey = [int(GREY[i : i + 2], 16) for i in (1, 3, 5)]
+    heights = (np.abs(pixels - grey).max(axis=2) <= 2)[40:300, 60:].sum(axis=0)  # without labels and axes
+    one, ten, hundred = np.unique(heights[heights > 0])
+    assert abs((hundred - ten) - (ten - one)) <= 1
+
+
+def test_no_label_is_cut():
+    pixels = np.asarray(Image.open(io.BytesIO(score_histogram_plot(EDGES, np.full(100, 10**15), 0.0))).convert("L"))
+    border = np.concatenate([pixels[:, :2].ravel(), pixels[:, -2:].ravel(), pixels[:2].ravel(), pixels[-2:].ravel()])
+    assert border.min() > 230
+
+
+def test_a_histogram_needs_no_matplotlib(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # its import alone would cost each run as much as 30 plots
+    assert score_histogram_plot(EDGES, COUNTS, 0.0)
 
 
 def test_no_global_figure_is_left():
