@@ -10,6 +10,8 @@ BIN := .venv/bin
 READY := .venv/ready
 
 export DAGSTER_HOME := $(CURDIR)
+# A listing of 25,000 shards takes longer than the minute that Dagster gives a sensor.
+export DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS := 600
 # Said by Dagster at each start; `dg dev`, which it names, is another package.
 export PYTHONWARNINGS := ignore:Function `dev_command`
 
@@ -31,7 +33,9 @@ demo: $(READY)
 
 ui: $(READY)
 	@mkdir -p $(MAPPOOL_INSTANCE)
-	@set -a; if [ -f $(SETTINGS) ]; then . ./$(SETTINGS); fi; set +a; exec $(BIN)/dagster dev -w workspace.yaml
+	@echo "Dagster: http://localhost:3000"
+	@set -a; if [ -f $(SETTINGS) ]; then . ./$(SETTINGS); fi; set +a; \
+	    exec $(BIN)/dagster dev --log-level warning -w workspace.yaml
 
 test: $(READY)
 	$(BIN)/pytest -n 2

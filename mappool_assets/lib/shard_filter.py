@@ -141,6 +141,8 @@ def filter_shard(
                 kept.add(block, _judge(block, scorer, report))
                 progress(block.start + len(block.images), report.rows_in)
             kept.flush()
+            for file in opened.files:
+                file.check_unchanged()
             report.rows_kept = writer.rows_written
             report.rows_dropped = {r: report.rows_dropped[r] for r in DROP_REASONS if report.rows_dropped.get(r)}
             writer.provenance = Provenance(

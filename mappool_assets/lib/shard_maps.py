@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ from mappool_assets.lib.shard_filter import CODE_VERSION, TABLE, Scorer, ShardRe
 from mappool_assets.lib.workers import Outcome, run_tasks
 
 FAILURES_TABLE = "mappool/shard_failures"
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True)
@@ -118,8 +121,7 @@ def filter_shards(
             _record_failure(task, None)  # one of a forced run that failed; these maps are right
             yield Outcome(task, reused, None, 0.0)
     for outcome in _outcomes(pending, workers, ray_address):
-        _record_failure(outcome.task, outcome.error)
-        yield outcome
+        yield _recorded(outcome)
 
 
 def _outcomes(
@@ -184,6 +186,17 @@ def _reused_report(task: FilterTask) -> ShardReport | None:
     )
 
 
+def _recorded(outcome: Outcome[FilterTask, ShardReport]) -> Outcome[FilterTask, ShardReport]:
+    """Record whether a shard failed; where that fails too (a full disk), the other shards go on."""
+    try:
+        _record_failure(outcome.task, outcome.error)
+    except OSError as error:
+        if outcome.error is None:
+            return dataclasses.replace(outcome, result=None, error=error)
+        outcome.error.add_note(f"It is not in {FAILURES_TABLE}: {error}")
+    return outcome
+
+
 def _record_failure(task: FilterTask, error: Exception | None) -> None:
     if error is None:
         task.lake.delete(task.lake.table_path(FAILURES_TABLE, task.key))
@@ -197,6 +210,14 @@ def failure_fields(error: Exception) -> dict[str, str]:
     """Return what, where, rule, got and action of any exception."""
     if isinstance(error, MappoolError):
         return error.fields()
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return {
+            "what": "The disk takes no more",
+            "where": "the lake, or the folder for temporary files",
+            "rule": "room for the shard's maps",
+            "got": os.strerror(error.errno),
+            "action": "Make room, then run the shard again.",
+        }
     return {
         "what": "An error that was not foreseen",  # its own words, below, may hold paths; this is published
         "where": "",

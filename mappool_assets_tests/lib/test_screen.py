@@ -245,7 +245,8 @@ def test_support_vectors_do_not_decide_the_margin(svm, stage):
         return excess / distances ** {COARSE: 6, FINE: 8}[stage]
 
     mean, largest = needed(near).mean(), needed(near).max()
-    assert screen.parameters[f"{stage}_margin"] == pytest.approx(mean + {COARSE: 1.25, FINE: 2.5}[stage] * (largest - mean), rel=1e-3)
+    safety = {COARSE: 1.25, FINE: 2.5}[stage]
+    assert screen.parameters[f"{stage}_margin"] == pytest.approx(mean + safety * (largest - mean), rel=1e-3)
 
 
 def is_one_of(rows, others):

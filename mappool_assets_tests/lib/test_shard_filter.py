@@ -1,6 +1,4 @@
 import dataclasses
-import subprocess
-import sys
 import tracemalloc
 
 import numpy as np
@@ -13,18 +11,15 @@ from mappool_assets.demo.commonpool import shard_key, synthetic_rows, write_shar
 from mappool_assets.lib import shard_filter
 from mappool_assets.lib.decision import LOGISTIC_REGRESSION, MapClassifier
 from mappool_assets.lib.errors import (
-    BadSetting,
     BadShard,
     MappoolError,
     MissingInput,
     SourceChanged,
-    SourceUnavailable,
 )
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.pool import list_pool
 from mappool_assets.lib.ranged_file.base import Storage
 from mappool_assets.lib.shard_filter import filter_shard
-from mappool_assets_tests.range_server import changed, drip, reset_after, serve, status, whole_file
 
 ROWS = 600
 KEY = shard_key("test")
@@ -36,14 +31,18 @@ def rows():
     return synthetic_rows(ROWS, seed=1, map_share=0.1)
 
 
-@pytest.fixture(scope="module")
-def linear(rows):
+def linear_classifier(rows):
     """A classifier that separates these rows: the direction from the mean of the others to that of the maps."""
     images = rows.members["l14_img"].astype(np.float32)
     direction = images[rows.is_map].mean(0) - images[~rows.is_map].mean(0)
     middle = (images[rows.is_map] @ direction).mean() / 2 + (images[~rows.is_map] @ direction).mean() / 2
     arrays = {"coefficients": direction, "intercept": np.array([-middle])}
     return MapClassifier(LOGISTIC_REGRESSION, arrays, encoder_id="test", training_set_id="test")
+
+
+@pytest.fixture(scope="module")
+def linear(rows):
+    return linear_classifier(rows)
 
 
 @pytest.fixture
@@ -264,20 +263,6 @@ def test_a_file_that_changed_since_the_listing_is_refused(rows, linear, tmp_path
         filter_shard(shard, linear, Lake(str(tmp_path / "lake")), Storage(), INPUTS)
 
 
-def test_over_http_with_breaks_the_same_rows_for_fewer_bytes(linear, filtered, tmp_path):
-    local, lake = filtered(synthetic_rows(3_000, seed=3, map_share=0.01))
-    expected = lake.read_table("mappool/shard_maps", KEY)
-    assert 0 < local.rows_kept < 200
-    with serve(tmp_path / "pool") as server:
-        (shard,) = list_pool(server.url, Storage()).shards
-        server.bytes_sent = 0
-        server.faults = [lambda handler: False] * 6 + [reset_after(200_000)]
-        remote = filter_shard(shard, linear, lake, Storage(first_wait_seconds=0.01), INPUTS)
-        assert lake.read_table("mappool/shard_maps", KEY).equals(expected)
-        assert remote.bytes_read <= server.bytes_sent < remote.bytes_read + 10
-        assert remote.bytes_read < 0.6 * remote.bytes_listed  # l14_txt of so few rows is read nearly whole
-
-
 def test_memory_follows_the_block_not_the_shard(linear, filtered, monkeypatch):
     monkeypatch.setattr(shard_filter, "BLOCK_ROWS", 256)
     monkeypatch.setattr(shard_filter, "KEPT_ROWS_A_WRITE", 64)
@@ -312,71 +297,3 @@ def test_every_error_names_its_shard_rule_and_next_step():
     for kind in MappoolError.__subclasses__():
         error = kind("what", where="here", rule="this", got="that", action="Do so.")
         assert str(error) == "what [here]: expected this; got that. Do so."
-
-
-@pytest.mark.parametrize(
-    ("faults", "error"),
-    [
-        ([status(429, Retry_After="0")], None),
-        ([status(503), status(503)], None),
-        ([reset_after(1_000)], None),
-        ([drip(0.3)], None),
-        ([status(503)] * 9, SourceUnavailable),
-        ([whole_file], BadSetting),
-        ([changed], SourceChanged),
-    ],
-)
-@pytest.mark.parametrize("request_number", [5, 9])
-def test_faults_of_a_server_give_right_rows_or_a_clear_failure(
-    rows, linear, filtered, tmp_path, faults, error, request_number
-):
-    _, lake = filtered(rows)
-    path = f"mappool/shard_maps/{KEY}.parquet"
-    expected = lake.read_bytes(path)
-    lake.delete(path)
-    storage = Storage(attempts=4, first_wait_seconds=0.01, read_deadline_seconds=0.2)
-    with serve(tmp_path / "pool") as server:
-        (shard,) = list_pool(server.url, storage).shards
-        server.faults = [lambda handler: False] * request_number + faults
-        if error is not None:
-            with pytest.raises(error):
-                filter_shard(shard, linear, lake, storage, INPUTS)
-            assert lake.partitions("mappool/shard_maps") == []
-            server.faults, server.salt = [], ""
-        filter_shard(shard, linear, lake, storage, INPUTS)
-        assert server.faults == []
-    assert lake.read_bytes(path) == expected
-
-
-def test_a_full_disk_leaves_nothing_half_written(rows, linear, tmp_path):
-    """A file size limit of the process stands for the full disk: writes past it fail with an error of the system."""
-    (tmp_path / "pool").mkdir()
-    write_shard(tmp_path / "pool", KEY, rows)
-    code = f"""
-import resource, signal
-from mappool_assets.lib.lake import Lake
-from mappool_assets.lib.pool import list_pool
-from mappool_assets.lib.ranged_file.base import Storage
-from mappool_assets.lib.shard_filter import filter_shard
-from mappool_assets_tests.lib.test_shard_filter import everything
-
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-(shard,) = list_pool({str(tmp_path / "pool")!r}, Storage()).shards
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-try:
-    filter_shard(shard, everything(), Lake({str(tmp_path / "lake")!r}), Storage(), {{}})
-except OSError as error:
-    print("failed:", error)
-"""
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "File too large" in found.stdout
-    assert [path for path in (tmp_path / "lake").rglob("*") if path.is_file()] == []
-    (shard,) = list_pool(str(tmp_path / "pool"), Storage()).shards
-    report = filter_shard(shard, everything(), Lake(str(tmp_path / "lake")), Storage(), {})
-    assert report.rows_kept == ROWS
-
-
-def everything():
-    """A classifier that keeps every row."""
-    arrays = {"coefficients": np.zeros(768), "intercept": np.ones(1)}
-    return MapClassifier(LOGISTIC_REGRESSION, arrays, encoder_id="test", training_set_id="test")

@@ -84,6 +84,9 @@ class RangedFile(ABC):
             self.bytes_read += length
         return data
 
+    def check_unchanged(self) -> None:  # noqa: B027  most stores have nothing to do
+        """Raise :class:`SourceChanged` where what was read so far may be of several versions; by default none is."""
+
     @abstractmethod
     def _read(self, start: int, length: int) -> bytes:
         """Read a range that is known to lie within the file."""

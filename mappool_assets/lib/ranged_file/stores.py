@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from mappool_assets.lib.errors import BadSetting
 from mappool_assets.lib.lake import s3_filesystem
-from mappool_assets.lib.ranged_file.base import RangedFile, Storage, missing, unavailable
+from mappool_assets.lib.ranged_file.base import RangedFile, Storage, changed, missing, unavailable
 from mappool_assets.lib.ranged_file.http import HttpFile, open_on_hub
 
 
@@ -60,6 +62,12 @@ class LocalFile(RangedFile):
             start, length = start + len(piece), length - len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def check_unchanged(self) -> None:
+        """Raise where somebody wrote to the open file."""
+        version = local_version(os.fstat(self._descriptor))
+        if version != self.version:
+            raise changed(self.url, f"version {self.version}", f"version {version}")
+
     def close(self) -> None:
         """Close the descriptor."""
         os.close(self._descriptor)
@@ -77,18 +85,28 @@ class S3File(RangedFile):
     requests_at_a_time = 16
 
     def __init__(self, url: str, storage: Storage) -> None:
+        self._endpoint = storage.s3_endpoint
+        head = self._head(url)
+        super().__init__(url, head["ContentLength"], head["ETag"].strip('"'))
+        self._file = s3_filesystem(storage.s3_endpoint).open_input_file(url.removeprefix("s3://"))
+
+    def _head(self, url: str) -> Mapping[str, Any]:
         import boto3
         from botocore.exceptions import BotoCoreError, ClientError
 
         bucket, _, key = url.removeprefix("s3://").partition("/")
         try:
-            head = boto3.client("s3", endpoint_url=storage.s3_endpoint).head_object(Bucket=bucket, Key=key)
+            return boto3.client("s3", endpoint_url=self._endpoint).head_object(Bucket=bucket, Key=key)
         except (BotoCoreError, ClientError) as error:
             if isinstance(error, ClientError) and error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
                 raise missing(url) from None
             raise (s3_refusal(url, error) or unavailable(url, str(error))) from error
-        super().__init__(url, head["ContentLength"], head["ETag"].strip('"'))
-        self._file = s3_filesystem(storage.s3_endpoint).open_input_file(f"{bucket}/{key}")
+
+    def check_unchanged(self) -> None:
+        """Raise where another object lies there now."""
+        version = self._head(self.url)["ETag"].strip('"')
+        if version != self.version:
+            raise changed(self.url, f"ETag {self.version}", version)
 
     def _read(self, start: int, length: int) -> bytes:
         try:
