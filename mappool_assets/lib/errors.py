@@ -71,8 +71,12 @@ class SourceChanged(MappoolError):
     """A remote file that is no longer the one that was listed."""
 
 
+class TargetChanged(MappoolError):
+    """A publish target that somebody else changed while it was published to; nothing of theirs was overwritten."""
+
+
 class SourceUnavailable(MappoolError):
-    """A source that did not answer after all retries; trying again later may help."""
+    """A source or a target that did not answer after all retries; trying again later may help."""
 
     is_transient = True
 

@@ -12,6 +12,7 @@ from mappool_assets.lib.lake import Lake, Provenance
 from mappool_assets.lib.publish.corpus import Corpus, CorpusShard, read_corpus
 from mappool_assets.lib.publish.dataset_card import CardSettings, dataset_card, public_address
 from mappool_assets.lib.publish.published_files import published_schema
+from mappool_assets.lib.screen_audit import ScreenAudit
 from mappool_assets_tests.small_lake import SOURCE, shard_key, write_maps, write_pool
 
 SHARD = CorpusShard("a1", "part_a", 1_000_000, 7_000, "f1", SOURCE, "0123abcd", "svm-1", 0.35)
@@ -77,6 +78,45 @@ def test_counts_and_coverage_are_the_lakes() -> None:
     assert "21.5 MB" in text
 
 
+def test_the_header_says_nothing_that_a_commit_before_the_card_would_belie() -> None:
+    assert set(DatasetCard(card()).data.to_dict()["dataset_info"]) == {"features"}
+
+
+def test_rows_taken_down_are_counted_and_those_published_are_stated() -> None:
+    shard = dataclasses.replace(SHARD, taken_down=tuple(f"{n:032x}" for n in range(2000)))
+    corpus = dataclasses.replace(with_shards(shard), rows_dropped={**CORPUS.rows_dropped, "taken_down": 2000})
+    text = card(corpus)
+    assert corpus.rows_in == corpus.row_count + sum(corpus.rows_dropped.values())
+    assert "5,000 links" in text
+    assert "| dropped: taken down | 2,000 | 0.20% |" in text
+    assert f"| `{SOURCE}` | `0123abcd` | `svm-1` | 0.35 | 1 | 5,000 |" in text
+    assert "2,000 entries are kept out" in text
+    assert f"{0:032x}" not in text
+    assert "No entry is kept out" in card()
+
+
+def test_what_the_screen_may_have_cost_is_bounded_by_its_sample() -> None:
+    screened = dataclasses.replace(SHARD, screen_id="cubic-1", screen_refused=400_000, screen_sampled=2_000)
+    other = dataclasses.replace(screened, shard="a2", screen_missed=1)
+    text = card(with_shards(screened, other))
+    # One map in a sample of 4,000: the root of P(at most 1 of 4,000) = 0.05 is 0.1185 %, of 800,000 refused rows 949.
+    assert "| `cubic-1` | 2 | 800,000 | 4,000 | 1 | 0.119 % | 949 |" in text
+    assert "no screen" not in text
+
+    text = card(with_shards(dataclasses.replace(screened, screen_sampled=0), SHARD))
+    assert "| no screen | 1 | 0 | 0 | 0 | 0 % | 0 |\n| `cubic-1` | 1 | 400,000 | 0 | 0 | 100 % | 400,000 |" in text
+
+
+def test_without_a_screen_the_card_says_so() -> None:
+    assert "There was no screen" in card()
+    assert "missed at most" not in card()
+
+
+def test_the_subset_file_is_stated() -> None:
+    assert "| `datacomp_subset.npy` | " in card()
+    assert "`resharder.py --subset-file`" in card()
+
+
 def test_every_column_is_explained_with_its_type() -> None:
     text = card()
     for field in published_schema(768):
@@ -122,7 +162,7 @@ def test_only_the_public_part_of_an_address_is_published(source: str, address: s
     assert public_address(source) == address
     text = card(with_shards(dataclasses.replace(SHARD, source=source)))
     assert f"`{address}`" in text
-    for private in ("/home", "token", "Signature"):
+    for private in ("/home", "me:token", "Signature"):
         assert private not in text
 
 
@@ -132,6 +172,19 @@ def test_settings_are_used() -> None:
     assert "# Atlas\n" in text
     assert "Ask through atlas@example.org" in text
     assert DatasetCard(text).data.to_dict()["pretty_name"] == "Atlas"
+
+
+def test_the_lakes_own_counts_of_the_screen_are_read(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    write_pool(lake, {shard_key("a"): "", shard_key("b"): ""})
+    write_maps(lake, shard_key("a"))
+    maps = write_maps(lake, shard_key("b"))
+    made = lake.provenance("mappool/shard_maps", shard_key("b"))
+    assert made is not None
+    measures = {"screen": {"refused": 7, "sampled": 5, "missed": 1}}
+    screened = dataclasses.replace(made, inputs={**made.inputs, "screen_id": "cubic-1"}, measures=measures)
+    lake.write_table("mappool/shard_maps", maps, screened, shard_key("b"))
+    assert read_corpus(lake).by_screen() == {None: (1, ScreenAudit()), "cubic-1": (1, ScreenAudit(7, 5, 1))}
 
 
 def test_the_lakes_own_table_of_accuracies_is_read(tmp_path: Path) -> None:

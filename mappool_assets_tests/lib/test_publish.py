@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,10 +19,12 @@ from mappool_assets.lib.publish.dataset_card import CardSettings
 from mappool_assets.lib.publish.publish_target import FolderTarget, NewFile
 from mappool_assets.lib.publish.published_files import ROWS_PER_GROUP, write_published_file
 from mappool_assets.lib.publish.publisher import PublishReport
+from mappool_assets.lib.publish.take_down import TakeDown
 from mappool_assets_tests.small_lake import folder_bytes, shard_key, write_failure, write_maps, write_pool
 
 A, A2, B, C, D = shard_key("a"), shard_key("a", 2), shard_key("b"), shard_key("c"), shard_key("d")
-LISTS = {"README.md", "SHA256SUMS", "file_list.json", "missing_shards.json"}
+LISTS = {"README.md", "SHA256SUMS", "datacomp_subset.npy", "file_list.json", "missing_shards.json"}
+SUBSET_RECORD = "provenance/datacomp_subset.csv"
 
 
 @pytest.fixture
@@ -53,7 +56,7 @@ def test_the_first_publish_holds_the_corpus_and_all_that_names_it(lake: Lake, fo
 
     tree = folder_bytes(folder)
     maps = {f"part_a/{A}.parquet", f"part_a/{A2}.parquet", f"part_b/{B}.parquet"}
-    assert tree.keys() == LISTS | maps | {"provenance/part_a.csv", "provenance/part_b.csv"}
+    assert tree.keys() == LISTS | maps | {"provenance/part_a.csv", "provenance/part_b.csv", SUBSET_RECORD}
     assert json.loads(tree["file_list.json"]) == {"part_a": [A, A2], "part_b": [B]}
     assert json.loads(tree["missing_shards.json"]) == {C: "BadShard: A member is missing", D: "not scored yet"}
     sums = {line[66:]: line[:64] for line in tree["SHA256SUMS"].decode().splitlines()}
@@ -67,6 +70,14 @@ def test_the_first_publish_holds_the_corpus_and_all_that_names_it(lake: Lake, fo
         rows=5,
         shards=3,
         missing_shards=2,
+        rows_taken_down=0,
+        version=f"corpus-{hashlib.sha256(tree['SHA256SUMS']).hexdigest()[:12]}",
+        paths_written=(
+            *(f"part_a/{A}.parquet", f"part_a/{A2}.parquet", f"part_b/{B}.parquet"),
+            *("provenance/part_a.csv", "provenance/part_b.csv", "datacomp_subset.npy", SUBSET_RECORD),
+            *("missing_shards.json", "README.md", "file_list.json", "SHA256SUMS"),
+        ),
+        paths_removed=(),
     )
     assert lake.read_table("mappool/missing_shards").to_pylist() == [
         {"shard": C, "reason": "BadShard: A member is missing"},
@@ -159,7 +170,7 @@ def test_a_new_shard_costs_its_file_its_record_and_the_lists(lake: Lake, folder:
     report = publish(lake, folder)
     after = folder_bytes(folder)
     changed = {path for path in after if after[path] != before.get(path)}
-    assert changed == LISTS | {f"part_d/{D}.parquet", "provenance/part_d.csv"}
+    assert changed == LISTS | {f"part_d/{D}.parquet", "provenance/part_d.csv", SUBSET_RECORD}
     assert (report.files_written, report.files_unchanged) == (1, 3)
     assert report.bytes_written == sum(len(after[path]) for path in changed)
 
@@ -189,7 +200,9 @@ def test_a_shard_that_left_the_pool_leaves_with_its_part(lake: Lake, folder: Pat
     write_pool(lake, {A: "", C: ""})
     report = publish(lake, folder)
     assert report.files_removed == 2
-    assert {path for path in folder_bytes(folder) if "/" in path} == {f"part_a/{A}.parquet", "provenance/part_a.csv"}
+    assert report.paths_removed == ("provenance/part_b.csv", f"part_a/{A2}.parquet", f"part_b/{B}.parquet")
+    found = {path for path in folder_bytes(folder) if "/" in path}
+    assert found == {f"part_a/{A}.parquet", "provenance/part_a.csv", SUBSET_RECORD}
     assert not (folder / "part_b").exists()
 
 
@@ -219,7 +232,9 @@ def test_what_others_put_there_stays(lake: Lake, folder: Path) -> None:
     ],
     ids=["deleted", "cut", "a bit flipped"],
 )
-@pytest.mark.parametrize("path", [f"part_a/{A}.parquet", "provenance/part_a.csv", "file_list.json", "README.md"])
+@pytest.mark.parametrize(
+    "path", [f"part_a/{A}.parquet", "provenance/part_a.csv", "file_list.json", "README.md", "datacomp_subset.npy"]
+)
 def test_a_damaged_file_is_mended(lake: Lake, folder: Path, damage: Callable[[Path], object], path: str) -> None:
     publish(lake, folder)
     whole = folder_bytes(folder)
@@ -234,22 +249,82 @@ def test_a_lost_checksum_index_costs_reading_not_writing(lake: Lake, folder: Pat
     assert publish(lake, folder).bytes_written == 0
 
 
-def test_groups_split_a_part_and_change_nothing(
-    lake: Lake, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class Watched(FolderTarget):
+    """A folder that notes what is put together."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.groups: list[list[str]] = []
+
+    def put(self, files: Mapping[str, NewFile]) -> None:
+        self.groups.append(list(files))
+        super().put(files)
+
+
+def test_parts_share_a_group(lake: Lake, folder: Path) -> None:
+    target = Watched(folder)
+    publisher.publish(lake, target, CardSettings())
+    assert len(target.groups) == 2
+    assert target.groups[0][-2:] == ["provenance/part_a.csv", "provenance/part_b.csv"]
+
+
+@pytest.mark.parametrize("files", [2, 3])
+def test_groups_are_no_larger_than_a_commit_and_change_nothing(
+    lake: Lake, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int
 ) -> None:
-    groups: list[list[str]] = []
-
-    class Watched(FolderTarget):
-        def put(self, files: Mapping[str, NewFile]) -> None:
-            groups.append(list(files))
-            super().put(files)
-
     publish(lake, tmp_path / "one group")
-    monkeypatch.setattr(publisher, "FILES_PER_GROUP", 1)
-    publisher.publish(lake, Watched(folder), CardSettings())
-    assert groups[:2] == [[f"part_a/{key}.parquet", "provenance/part_a.csv"] for key in (A, A2)]
-    assert groups[-1] == ["missing_shards.json", "README.md", "file_list.json", "SHA256SUMS"]
+    monkeypatch.setattr(publisher, "FILES_PER_COMMIT", files)
+    target = Watched(folder)
+    publisher.publish(lake, target, CardSettings())
+    assert max(map(len, target.groups)) == files
+    maps = [f"part_a/{A}.parquet", f"part_a/{A2}.parquet"]
+    both = [[*maps, "provenance/part_a.csv"]] if files == 3 else [[m, "provenance/part_a.csv"] for m in maps]
+    assert target.groups[: len(both)] == both
+    assert target.groups[-1][-2:] == ["file_list.json", "SHA256SUMS"]
+    assert len(target.groups[-1]) == files
     assert folder_bytes(folder) == folder_bytes(tmp_path / "one group")
+
+
+def test_progress_counts_files_that_are_there(lake: Lake, folder: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    publisher.publish(lake, FolderTarget(folder), CardSettings(), lambda done, total: seen.append((done, total)))
+    write_maps(lake, D)
+    publisher.publish(lake, FolderTarget(folder), CardSettings(), lambda done, total: seen.append((done, total)))
+    assert seen == [(0, 3), (3, 3), (3, 4), (4, 4)]
+
+
+def test_what_is_taken_down_leaves_the_files_and_stays_out(lake: Lake, folder: Path) -> None:
+    publish(lake, folder)
+    file = folder / "part_a" / f"{A}.parquet"
+    uids = pq.read_table(file)["uid"].to_pylist()
+    take_down = TakeDown(urls=frozenset({f"https://maps.example/{A}/0.png"}))
+
+    report = publisher.publish(lake, FolderTarget(folder), CardSettings(), take_down=take_down)
+
+    assert (report.files_written, report.files_unchanged, report.rows, report.rows_taken_down) == (1, 2, 4, 1)
+    assert pq.read_table(file)["uid"].to_pylist() == uids[1:]
+    assert len(np.load(folder / "datacomp_subset.npy")) == 4
+    assert publisher.publish(lake, FolderTarget(folder), CardSettings(), take_down=take_down).bytes_written == 0
+    write_maps(lake, A, 3, seed=5)  # filtered again, which finds the same pairs
+    publisher.publish(lake, FolderTarget(folder), CardSettings(), take_down=take_down)
+    assert pq.read_table(file)["uid"].to_pylist() == uids[1:]
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["first", "changes"])
+def test_a_dry_run_reports_what_a_publish_does_and_changes_nothing(
+    lake: Lake, folder: Path, tmp_path: Path, is_first: bool
+) -> None:
+    if not is_first:
+        publish(lake, folder)
+        write_pool(lake, dict.fromkeys((A, C, D), ""))
+        write_maps(lake, A, 1, seed=1)
+        write_maps(lake, D)
+    before = modified(folder), modified(tmp_path / "lake")
+    would = publisher.publish(lake, FolderTarget(folder), CardSettings(), is_dry_run=True)
+    assert (modified(folder), modified(tmp_path / "lake")) == before
+    assert publish(lake, folder) == would
+    assert would.paths_written
+    assert bool(would.paths_removed) is not is_first
 
 
 def test_a_shard_filtered_again_meanwhile_is_not_published_under_its_old_name(lake: Lake, tmp_path: Path) -> None:

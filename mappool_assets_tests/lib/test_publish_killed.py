@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
 import shutil
 import subprocess
@@ -19,6 +16,7 @@ from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.publish import publisher
 from mappool_assets.lib.publish.dataset_card import CardSettings
 from mappool_assets.lib.publish.publish_target import FolderTarget
+from mappool_assets_tests.published_lists import assert_lists_name_only_what_is_there
 from mappool_assets_tests.small_lake import folder_bytes, shard_key, write_maps, write_pool
 
 A, A2, B, C, D = shard_key("a"), shard_key("a", 2), shard_key("b"), shard_key("c"), shard_key("d")
@@ -42,17 +40,9 @@ def publish(lake: Lake, folder: Path) -> None:
     publisher.publish(lake, FolderTarget(folder), CardSettings())
 
 
-def assert_lists_name_only_what_is_there(folder: Path) -> None:
+def assert_whole(folder: Path) -> None:
     """What every reader relies on at every moment."""
-    named = []
-    if (folder / "file_list.json").exists():
-        for part, files in json.loads((folder / "file_list.json").read_bytes()).items():
-            named += [f"{part}/{file}.parquet" for file in files]
-    if (folder / "SHA256SUMS").exists():
-        named += [line.split("  ", 1)[1] for line in (folder / "SHA256SUMS").read_text().splitlines()]
-    for record in folder.glob("provenance/*.csv"):
-        named += [f"{record.stem}/{row['shard']}.parquet" for row in csv.DictReader(io.StringIO(record.read_text()))]
-    assert [path for path in named if not (folder / path).is_file()] == []
+    assert_lists_name_only_what_is_there(folder_bytes(folder))
     for file in folder.glob("part_*/*.parquet"):
         pq.read_table(file)
 
@@ -121,7 +111,7 @@ def test_killed_at_any_step_then_run_again(
         try:
             publish(lake, folder)
         except Killed:
-            assert_lists_name_only_what_is_there(folder)
+            assert_whole(folder)
             publish(lake, folder)
             assert folder_bytes(folder) == wanted, f"killed at step {step}"
         else:
@@ -152,7 +142,7 @@ def test_a_process_killed_outright_leaves_nothing_half_written(
     assert subprocess.run(command, env={**os.environ, "PYTHONPATH": str(Path.cwd())}).returncode == 9
 
     assert list(folder.rglob(".*.tmp"))
-    assert_lists_name_only_what_is_there(folder)
+    assert_whole(folder)
     publish(lake, folder)
     assert folder_bytes(folder) == folder_bytes(tmp_path / "undisturbed")
     assert not list(folder.rglob(".*.tmp"))

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
+import tarfile
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.publish.dataset_card import CardSettings
 from mappool_assets.lib.publish.publish_target import FolderTarget
 from mappool_assets.lib.publish.publisher import publish
+from mappool_assets_tests import loopback_server
 from mappool_assets_tests.small_lake import shard_key, write_maps, write_pool
 
 REPOSITORY = "someone/maps"
@@ -95,10 +104,10 @@ def test_the_cards_sql(folder: Path, rows: pa.Table) -> None:
 
 
 def test_the_cards_python(folder: Path, rows: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As printed, with the folder in the place of the Hub; the last one is MapPool's way to download."""
+    """As printed, with the folder in the place of the Hub; the third one is MapPool's way to download."""
     import huggingface_hub
 
-    def from_folder(repository: str, path: str, *, repo_type: str, local_dir: str) -> str:
+    def from_folder(repository: str, path: str, *, repo_type: str, local_dir: str = "cache") -> str:
         assert (repository, repo_type) == (REPOSITORY, "dataset")
         target = Path(local_dir) / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +116,7 @@ def test_the_cards_python(folder: Path, rows: pa.Table, tmp_path: Path, monkeypa
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", from_folder)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
-    with_datasets, with_pandas, download = snippets(folder, "python")
+    with_datasets, with_pandas, download, with_numpy = snippets(folder, "python")
 
     names: dict = {}
     exec(with_datasets.replace(REPOSITORY, str(folder)), names)
@@ -117,6 +126,81 @@ def test_the_cards_python(folder: Path, rows: pa.Table, tmp_path: Path, monkeypa
     exec(download, names)
     fetched = {file.relative_to(tmp_path / "maps").as_posix() for file in (tmp_path / "maps").rglob("*.parquet")}
     assert fetched == {f"{part}/{key}.parquet" for key, (part, _) in SHARDS.items()}
+    exec(with_numpy, names)
+    assert [f"{high:016x}{low:016x}" for high, low in names["uids"].tolist()] == sorted(rows["uid"].to_pylist())
+
+
+def test_new_maps_under_an_old_card_can_be_loaded(
+    folder: Path, rows: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a reader finds between two commits of a publish, whose last one brings the card."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    from datasets import load_dataset
+
+    part, key = "part_7", min(SHARDS)
+    (tmp_path / "maps" / part).mkdir(parents=True)
+    shutil.copyfile(folder / "README.md", tmp_path / "maps" / "README.md")
+    shutil.copyfile(folder / part / f"{key}.parquet", tmp_path / "maps" / part / f"{key}.parquet")
+    dataset = load_dataset(str(tmp_path / "maps"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert dataset.num_rows == SHARDS[key][1] < rows.num_rows
+
+
+def test_the_cards_img2dataset(tmp_path: Path) -> None:
+    """As printed: images that are still those of the index come byte for byte, the others are counted."""
+    images = [f"picture {number}".encode() * 100 for number in range(5)]
+    agents = set()
+
+    def answer(handler: BaseHTTPRequestHandler, body: bytes, **headers: str) -> None:
+        agents.add(handler.headers["User-Agent"])
+        loopback_server.answer(handler, 200, body, **headers)
+
+    with loopback_server.running() as server:
+        for number in range(3):
+            server.routes[f"/{number}.png"] = functools.partial(answer, body=images[number])
+        server.routes["/3.png"] = functools.partial(answer, body=b"another image by now")
+        server.routes["/4.png"] = functools.partial(answer, body=images[4], X_Robots_Tag="noai")
+        lake = Lake(str(tmp_path / "lake"))
+        write_pool(lake, {shard_key("0"): "part_7"})
+        columns = {
+            "url": [f"{server.url}/{number}.png" for number in range(5)],
+            "sha256": [hashlib.sha256(image).hexdigest() for image in images],
+        }
+        maps = write_maps(lake, shard_key("0"), 5, columns=columns)
+        publish(lake, FolderTarget(tmp_path / "maps"), CardSettings())
+        (snippet,) = snippets(tmp_path / "maps", "bash")
+        # It needs neither of these two, and each of its three processes takes seconds to import them.
+        (tmp_path / "left out").mkdir()
+        for name in ("torch", "ray"):
+            (tmp_path / "left out" / f"{name}.py").write_text("raise ModuleNotFoundError(__name__)")
+        tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": tools, "PYTHONPATH": str(tmp_path / "left out")}
+        subprocess.run(["bash", "-ec", snippet], cwd=tmp_path, env=environment, check=True, timeout=120)
+
+    stats = json.loads((tmp_path / "images" / "00000_stats.json").read_bytes())
+    assert (stats["count"], stats["successes"], stats["status_dict"]["hash mismatch"]) == (5, 3, 1)
+    assert stats["status_dict"]["Use of image disallowed by X-Robots-Tag directive"] == 1
+    with tarfile.open(tmp_path / "images" / "00000.tar") as tar:
+        contents = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+    assert sorted(body for name, body in contents.items() if name.endswith(".jpg")) == images[:3]
+    records = [json.loads(body) for name, body in contents.items() if name.endswith(".json")]
+    assert {record["uid"]: record["sha256"] for record in records} == dict(
+        zip(maps["uid"].to_pylist()[:3], columns["sha256"][:3], strict=True)
+    )
+    assert all("my-project" in agent for agent in agents)
+
+
+def test_embeddings_lie_in_the_file_as_float16(folder: Path) -> None:
+    """Two bytes a component, plain and without a dictionary, in lists of a fixed length for those who read Arrow."""
+    file = pq.ParquetFile(folder / "part_8" / f"{shard_key('2')}.parquet")
+    group = file.metadata.row_group(0)
+    for name in ("l14_img", "l14_txt"):
+        assert file.schema_arrow.field(name).type == pa.list_(pa.float16(), 768)
+        column = next(c for c in range(group.num_columns) if group.column(c).path_in_schema.startswith(f"{name}."))
+        physical = file.metadata.schema.column(column)
+        assert (physical.physical_type, physical.length) == ("FIXED_LEN_BYTE_ARRAY", 2)
+        assert str(physical.logical_type) == "Float16"
+        assert set(group.column(column).encodings) == {"PLAIN", "RLE"}
+        assert group.column(column).total_uncompressed_size < 1.01 * group.num_rows * 768 * 2 + 768 * group.num_rows
 
 
 def test_mappools_own_loop_over_the_list(folder: Path, rows: pa.Table) -> None:

@@ -18,7 +18,11 @@ SELECT
         THEN listing.revision
     END AS revision,
     inputs ->> '$.classifier_id' AS classifier_id,
-    (inputs ->> '$.threshold')::DOUBLE AS threshold
+    (inputs ->> '$.threshold')::DOUBLE AS threshold,
+    inputs ->> '$.screen_id' AS screen_id,
+    coalesce((measures ->> '$.screen.refused')::BIGINT, 0) AS screen_refused,
+    coalesce((measures ->> '$.screen.sampled')::BIGINT, 0) AS screen_sampled,
+    coalesce((measures ->> '$.screen.missed')::BIGINT, 0) AS screen_missed
 FROM pool_shards
 JOIN lineage_of('mappool/shard_maps', NULL) ON partition = shard
 CROSS JOIN listing

@@ -1,5 +1,7 @@
 """The published dataset: the lake's maps as others read them.
 
-``corpus`` asks the lake what belongs to it, ``published_files`` writes one file of it, ``dataset_card`` describes it,
-``publish_target`` is where it goes, ``publisher`` sends the difference between what should be there and what is.
+``corpus`` asks the lake what belongs to it, less what ``take_down`` names; ``published_files`` writes one file of it,
+``datacomp_subset`` the list of all its uids, ``dataset_card`` describes it; ``targets`` says where it goes (a folder:
+``publish_target``, the Hub: ``hub_target``), ``publisher`` sends the difference between what should be there and what
+is. The ``model_*`` modules do the same for the classifier.
 """

@@ -52,6 +52,32 @@ for part, files in file_list.items():
     for name in files:
         hf_hub_download(repository, f"{{part}}/{{name}}.parquet", repo_type="dataset", local_dir=folder)
 ```
+
+The images of a part downloaded so, with [img2dataset](https://github.com/rom1504/img2dataset) and with your project's
+name in the place of `my-project`:
+
+```bash
+NO_ALBUMENTATIONS_UPDATE=1 img2dataset \\
+  --url_list maps/{shard.part} --input_format parquet --url_col url --caption_col text \\
+  --save_additional_columns '["uid"]' --verify_hash '["sha256","sha256"]' --compute_hash sha256 \\
+  --disable_all_reencoding True --user_agent_token my-project --processes_count 1 --thread_count 32 \\
+  --output_format webdataset --output_folder images
+```
+
+So each image comes byte for byte as its page holds it, and not at all where its `sha256` is no longer the index's or
+the page forbids it (`X-Robots-Tag`); without `--disable_all_reencoding` it is encoded anew. All files end in `.jpg`,
+whatever they are. img2dataset fetches whatever an address names, of any size, inside your own network too: run it where
+that does no harm, and judge it by the counts in `images/*_stats.json`: it exits with 0 even where a shard failed.
+
+For DataComp's own tools, `datacomp_subset.npy` holds the `uid` of each row, as `resharder.py --subset-file` takes it:
+
+```python
+import numpy as np
+from huggingface_hub import hf_hub_download
+
+subset = hf_hub_download("{repository}", "datacomp_subset.npy", repo_type="dataset")
+uids = np.load(subset, mmap_mode="r")  # two 64-bit halves each, sorted
+```
 """  # noqa: S608 - text for readers, run by nobody here
 
 
@@ -65,19 +91,21 @@ def files() -> str:
                 (f"`{DATA_FILES}`", "the maps of one shard of the pool; a file without rows is a shard without maps"),
                 ("`file_list.json`", "the files of each part, without `.parquet`"),
                 ("`missing_shards.json`", "known shards of the pool that are not in this corpus, and why"),
-                ("`provenance/part_*.csv`", "rows, bytes, checksum and origin of each file"),
+                ("`datacomp_subset.npy`", "the `uid` of each row as two 64-bit integers (`u8,u8`), sorted"),
+                ("`provenance/*.csv`", "rows, bytes, checksum and origin of each file"),
                 ("`SHA256SUMS`", "checksums of all files, for `sha256sum --check SHA256SUMS`"),
             ],
         )
         + (
-            "\n\nThe same pool, classifier and threshold, with the same library versions, give the same bytes: rows are"
-            "\nin the pool's own order, and no file holds a date or a random number."
+            "\n\nThe same pool, classifier, threshold and removals, with the same library versions, give the same"
+            "\nbytes: rows are in the pool's own order, and no file holds a date or a random number."
         )
     )
 
 
-def rights(contact: str) -> str:
-    """Licence, personal data and opting out."""
+def rights(contact: str, taken_down: int) -> str:
+    """Licence, personal data and opting out; ``taken_down`` is the number of entries kept out at present."""
+    kept_out = {0: "No entry is", 1: "One entry is"}.get(taken_down, f"{taken_down:,} entries are")
     return f"""
 ## Licence
 
@@ -92,14 +120,18 @@ people. Nothing was added to what CommonPool publishes but the score.
 ## Opting out
 
 Ask through {contact}
-for the removal of an entry, with its `uid`, `url` or `sha256`. An image that is taken off its web page can no longer
-be fetched through this index, but its entry stays until it is removed.
+for the removal of an entry, with its `uid`, `url` or `sha256`. It leaves the files and `datacomp_subset.npy` with the
+next publish and stays out; revisions from before still hold it. {kept_out} kept out so at present. An image that is
+taken off its web page can no longer be fetched through this index, but its entry stays until it is removed.
 """
 
 
-CITATION = """
+def citation(repository: str, title: str) -> str:
+    """What to cite."""
+    return f"""
 ## Citation
 
+- *{title}*. <https://huggingface.co/datasets/{repository}>. This dataset; name the revision that you used.
 - S. Y. Gadre et al.: *DataComp: In search of the next generation of multimodal datasets*. NeurIPS Datasets and
   Benchmarks, 2023. The pool.
 - R. Schnürer: *MapPool – Bubbling up an extremely large corpus of maps for AI*.

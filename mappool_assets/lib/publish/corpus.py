@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from itertools import groupby
@@ -12,7 +13,10 @@ from mappool_assets.lib import sql_files
 from mappool_assets.lib.errors import MissingInput
 from mappool_assets.lib.evaluation import Evaluation
 from mappool_assets.lib.lake import Lake, Provenance
+from mappool_assets.lib.publish.take_down import NO_TAKE_DOWN, TakeDown, find_taken_down
+from mappool_assets.lib.screen_audit import ScreenAudit
 
+TAKEN_DOWN = "taken_down"  # the reason of rows that are maps in the lake and not published
 MISSING_TABLE = "mappool/missing_shards"
 MISSING_SCHEMA = pa.schema([("shard", pa.string()), ("reason", pa.string())])
 
@@ -26,7 +30,7 @@ class CorpusShard:
     shard, part : str
         Its key and the folder it is published in.
     rows_in, rows_kept : int
-        Pairs in the pool's shard and maps among them.
+        Pairs in the pool's shard and maps among them, in the lake.
     fingerprint : str
         Of what made it in the lake.
     source, revision, classifier_id : str
@@ -34,6 +38,12 @@ class CorpusShard:
         changed since), the classifier.
     threshold : float
         Maps score over it.
+    screen_id : str or None
+        The screen that kept rows from the classifier; None where every row was scored.
+    screen_refused, screen_sampled, screen_missed : int
+        What it refused, how many of these were scored all the same, and maps among them (:class:`ScreenAudit`).
+    taken_down : tuple of str
+        The uids of maps that are not published, sorted.
     """
 
     shard: str
@@ -45,6 +55,16 @@ class CorpusShard:
     revision: str | None
     classifier_id: str
     threshold: float
+    screen_id: str | None = None
+    screen_refused: int = 0
+    screen_sampled: int = 0
+    screen_missed: int = 0
+    taken_down: tuple[str, ...] = ()
+
+    @property
+    def rows_published(self) -> int:
+        """Maps in its published file."""
+        return self.rows_kept - len(self.taken_down)
 
 
 @dataclass(frozen=True)
@@ -58,7 +78,7 @@ class Corpus:
     missing : dict of str to str
         Why known shards are not in it, by key.
     rows_dropped : dict of str to int
-        Rows of the pool that were not kept, by reason.
+        Rows of the pool that are not published, by reason: ``rows_in == row_count + sum(rows_dropped.values())``.
     evaluations : tuple of Evaluation
         The accuracy table of the lake's classifiers, one a method; empty where none was recorded.
     """
@@ -76,7 +96,12 @@ class Corpus:
     @property
     def row_count(self) -> int:
         """Maps in the corpus."""
-        return sum(shard.rows_kept for shard in self.shards)
+        return sum(shard.rows_published for shard in self.shards)
+
+    @property
+    def taken_down_count(self) -> int:
+        """Maps that a take-down list keeps out."""
+        return self.rows_dropped.get(TAKEN_DOWN, 0)
 
     @property
     def known_shard_count(self) -> int:
@@ -88,14 +113,27 @@ class Corpus:
         for part, shards in groupby(self.shards, key=lambda shard: shard.part):
             yield part, list(shards)
 
+    def by_screen(self) -> dict[str | None, tuple[int, ScreenAudit]]:
+        """Return, by screen, its number of shards and the sum of their audits."""
+        audits: dict[str | None, tuple[int, ScreenAudit]] = {}
+        for shard in self.shards:
+            shards, audit = audits.get(shard.screen_id, (0, ScreenAudit()))
+            audit.refused += shard.screen_refused
+            audit.sampled += shard.screen_sampled
+            audit.missed += shard.screen_missed
+            audits[shard.screen_id] = shards + 1, audit
+        return audits
 
-def read_corpus(lake: Lake) -> Corpus:
-    """Ask the lake which shards are scored, which are missing and why; :class:`MissingInput` where none is scored."""
+
+def read_corpus(lake: Lake, take_down: TakeDown = NO_TAKE_DOWN) -> Corpus:
+    """Ask the lake which shards are scored, which are missing and why, and which maps must not be published.
+
+    Raises
+    ------
+    MissingInput
+        None is scored.
+    """
     rows = sql_files.run(lake, "reports/corpus").to_pylist()
-    dropped: dict[str, int] = {}
-    for row in rows:
-        for reason, count in row.pop("rows_dropped"):
-            dropped[reason] = dropped.get(reason, 0) + count
     if not rows:
         raise MissingInput(
             "There is nothing to publish",
@@ -104,9 +142,17 @@ def read_corpus(lake: Lake) -> Corpus:
             got="scored shards, but none of this pool",
             action="Materialise shards of mappool/shard_maps first.",
         )
+    dropped: Counter[str] = Counter()
+    for row in rows:
+        dropped.update(dict(row.pop("rows_dropped")))
+    # After the fingerprints, not before: maps that come between are then found changed, and are not published.
+    taken_down = find_taken_down(lake, take_down)
+    shards = tuple(CorpusShard(**row, taken_down=taken_down.get(row["shard"], ())) for row in rows)
+    if hits := sum(len(shard.taken_down) for shard in shards):
+        dropped[TAKEN_DOWN] = hits
     backlog = sql_files.run(lake, "reports/backlog").to_pylist()
     return Corpus(
-        shards=tuple(CorpusShard(**row) for row in rows),
+        shards=shards,
         missing={row["shard"]: row["reason"] for row in backlog},
         rows_dropped=dict(sorted(dropped.items(), key=lambda item: (-item[1], item[0]))),
         evaluations=_evaluations(lake),

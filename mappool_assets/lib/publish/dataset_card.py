@@ -5,6 +5,7 @@ Everything it states comes from the lake; what the lake does not know it does no
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from mappool_assets.lib.evaluation import Evaluation, accuracy_markdown
-from mappool_assets.lib.publish.card_for_readers import CITATION, DATA_FILES, files, loading, rights, table
+from mappool_assets.lib.publish.card_for_readers import DATA_FILES, citation, files, loading, rights, table
 from mappool_assets.lib.publish.corpus import Corpus, CorpusShard
 from mappool_assets.lib.publish.published_files import COLUMN_MEANINGS
 
@@ -63,17 +64,19 @@ def dataset_card(corpus: Corpus, schema: pa.Schema, bytes_total: int, settings: 
     settings : CardSettings
         The rest.
     """
+    example = next((shard for shard in corpus.shards if shard.rows_published), corpus.shards[0])
     sections = (
         _header(corpus, schema, settings),
         _summary(corpus, bytes_total, settings),
         _coverage(corpus),
         _method(corpus),
+        _screen(corpus),
         _accuracy(corpus),
         _columns(schema),
-        loading(settings.repository, corpus.shards[0]),
+        loading(settings.repository, example),
         files(),
-        rights(settings.contact),
-        CITATION,
+        rights(settings.contact, corpus.taken_down_count),
+        citation(settings.repository, settings.pretty_name),
     )
     return "\n\n".join(section.strip() for section in sections) + "\n"
 
@@ -88,6 +91,8 @@ def _header(corpus: Corpus, schema: pa.Schema, settings: CardSettings) -> str:
         size_categories=[size],
         tags=["maps", "cartography", "geospatial", "image-text", "clip", "embeddings", "commonpool", "datacomp"],
         configs=[{"config_name": "default", "data_files": [{"split": "train", "path": DATA_FILES}]}],
+        # Features only: had it the number of rows, `datasets` would refuse to load what lies there between the commit
+        # of new maps and that of this card (NonMatchingSplitsSizesError).
         dataset_info={"features": [_feature(field) for field in schema]},
     )
     return f"---\n{header.to_yaml()}\n---"
@@ -138,7 +143,7 @@ def _method(corpus: Corpus) -> str:
     rows = Counter[tuple[str, ...]]()
     for shard in corpus.shards:
         made_by[_maker(shard)] += 1
-        rows[_maker(shard)] += shard.rows_kept
+        rows[_maker(shard)] += shard.rows_published
     makers = [(*maker, f"{made_by[maker]:,}", f"{rows[maker]:,}") for maker in sorted(made_by)]
     several = (
         ""
@@ -177,6 +182,33 @@ def public_address(source: str) -> str:
     if address.scheme in ("", "file"):
         return f"local folder {PurePath(address.path).name}"
     return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
+
+
+def _screen(corpus: Corpus) -> str:
+    heading = "## What the screen may have cost\n\n"
+    audits = corpus.by_screen()
+    if set(audits) == {None}:
+        return heading + "There was no screen: the classifier itself scored every row that broke no rule."
+    lines = [
+        (
+            f"`{screen}`" if screen else "no screen",
+            f"{shards:,}",
+            f"{audit.refused:,}",
+            f"{audit.sampled:,}",
+            f"{audit.missed:,}",
+            f"{100 * audit.miss_rate_upper:.3g} %",
+            f"{math.ceil(audit.miss_rate_upper * audit.refused):,}",
+        )
+        for screen, (shards, audit) in sorted(audits.items(), key=lambda item: item[0] or "")
+    ]
+    head = ("screen", "shards", "refused", "of these sampled", "maps in the sample", "maps at most", "missed at most")
+    return f"""
+{heading}Not every row was scored by the classifier: a screen, an upper bound of its score that costs a fraction of it,
+refused most. Of what it refused a random sample was scored all the same, and maps among them were kept. Of all refused
+rows not more than the share below are maps, with 95 % confidence (Clopper and Pearson, 1934):
+
+{table(head, lines)}
+"""
 
 
 def _accuracy(corpus: Corpus) -> str:

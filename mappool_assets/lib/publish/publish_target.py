@@ -18,6 +18,12 @@ from typing import Protocol
 
 from mappool_assets.lib.lake import replacing
 
+FILES_PER_COMMIT = 100  # files a commit: the Hub advises 50 to 100
+
+GIT_BLOB_DIGITS = 40  # of a SHA-1 in hex; a sha256 has 64
+
+ANY_PATH = re.compile(r".*")
+
 HALF_WRITTEN = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")  # as ``replacing`` names what it writes to
 
 Stamped = tuple[int, int, str]  # size in bytes, modification time in nanoseconds, sha256
@@ -46,12 +52,41 @@ class NewFile:
         """Return a file with this content."""
         return cls(content, hashlib.sha256(content).hexdigest(), len(content))
 
+    def has_checksum(self, checksum: str | None) -> bool:
+        """Tell whether its bytes have a checksum of a :meth:`PublishTarget.tree`; False for None."""
+        if checksum is None:
+            return False
+        return checksum == (self._git_blob() if len(checksum) == GIT_BLOB_DIGITS else self.sha256)
+
+    def _git_blob(self) -> str:
+        """Return the name that Git gives a file with this content."""
+        digest = hashlib.sha1(b"blob %d\0" % self.size_bytes, usedforsecurity=False)
+        if isinstance(self.content, bytes):
+            digest.update(self.content)
+        else:
+            with self.content.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        return digest.hexdigest()
+
 
 class PublishTarget(Protocol):
-    """A place that readers read from while it is written to."""
+    """A place that readers read from while it is written to.
 
-    def tree(self) -> dict[str, str]:
-        """Return the sha256 (hex) of each file there, by its path with ``/``."""
+    Ask for the tree first: what is put and removed is a change to that tree.
+    """
+
+    def tree(self, owned: re.Pattern[str] = ANY_PATH) -> dict[str, str]:
+        """Return the checksum (hex) of each file there, by its path with ``/``.
+
+        A checksum is the file's sha256 or, for small files of a Git repository, the SHA-1 of its Git blob.
+
+        Parameters
+        ----------
+        owned : pattern
+            Matches the whole of every path that is published: where another writer changes one of these before all
+            is put and removed, a target that notices refuses to go on (:class:`TargetChanged`).
+        """
 
     def read(self, path: str) -> bytes:
         """Return a file of :meth:`tree`."""
@@ -60,14 +95,44 @@ class PublishTarget(Protocol):
         """Add or replace a group of files: all at once where the target can, else each whole and in this order."""
 
     def remove(self, paths: Iterable[str]) -> None:
-        """Remove files of :meth:`tree`: all at once where the target can, else in this order."""
+        """Remove files of :meth:`tree`: in large groups where the target can, else each, in this order."""
 
-    def finish(self) -> None:
-        """Make what was put and removed last: a folder is synced, a repository tagged."""
+    def finish(self, version: str) -> None:
+        """Make what was put and removed last, ``version`` being its name: a folder is synced, a repository tagged."""
+
+
+class DryRun:
+    """A target of which nothing is changed: it tells what is there, and forgets what is put and removed.
+
+    Parameters
+    ----------
+    target : PublishTarget
+        Only asked and read.
+    """
+
+    def __init__(self, target: PublishTarget) -> None:
+        self._target = target
+
+    def tree(self, owned: re.Pattern[str] = ANY_PATH) -> dict[str, str]:
+        """Return the target's tree."""
+        return self._target.tree(owned)
+
+    def read(self, path: str) -> bytes:
+        """Return a file of the target."""
+        return self._target.read(path)
+
+    def put(self, files: Mapping[str, NewFile]) -> None:
+        """Put nothing."""
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Remove nothing."""
+
+    def finish(self, version: str) -> None:
+        """Nothing is to be made last."""
 
 
 class FolderTarget:
-    """A folder as a publish target.
+    """A folder as a publish target, for one writer at a time.
 
     Checksums are remembered beside size and modification time (in ``.checksums.json``, which is no part of the tree),
     so that asking for the tree reads only files that changed since. Any other change to a file, also a foreign one,
@@ -84,7 +149,7 @@ class FolderTarget:
         self.folder = Path(folder)
         self._index_file = self.folder / ".checksums.json"
 
-    def tree(self) -> dict[str, str]:
+    def tree(self, owned: re.Pattern[str] = ANY_PATH) -> dict[str, str]:
         """Return the sha256 (hex) of each file in the folder, by its path with ``/``."""
         remembered = self._load_index()
         index: dict[str, Stamped] = {}
@@ -122,7 +187,7 @@ class FolderTarget:
             if file.parent != self.folder and not any(file.parent.iterdir()):
                 file.parent.rmdir()
 
-    def finish(self) -> None:
+    def finish(self, version: str) -> None:
         """Sync the folders, so that it all survives a power cut, and clear what a killed publish left half-written."""
         for folder in (self.folder, *(f for f in self.folder.iterdir() if f.is_dir())):
             for file in folder.iterdir():

@@ -10,6 +10,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mappool_assets.lib.errors import SourceChanged
@@ -52,7 +53,8 @@ class PublishedFile:
     sha256 : str
         Of its bytes.
     made_from : str
-        Fingerprint of the lake's maps and of the published format: when equal, the file needs not be written again.
+        Fingerprint of the lake's maps, of those taken down and of the published format: when equal, the file needs not
+        be written again.
     """
 
     shard: str
@@ -88,11 +90,14 @@ def record_path(part: str) -> str:
 
 def made_from(shard: CorpusShard) -> str:
     """Return the fingerprint of what decides a file's bytes."""
-    return fingerprint({"maps": shard.fingerprint, "format": FORMAT})
+    taken_down = {"taken_down": shard.taken_down} if shard.taken_down else {}  # else no other shard's would change
+    return fingerprint({"maps": shard.fingerprint, "format": FORMAT, **taken_down})
 
 
 def write_published_file(lake: Lake, shard: CorpusShard, file: Path) -> PublishedFile:
     """Write a shard's maps as they are published, in blocks of ``ROWS_PER_GROUP`` rows; same maps, same bytes.
+
+    Maps that were taken down are left out, and make their block smaller.
 
     Made for the Hub: a page index and small row groups for ranged readers; content-defined chunking, so that an
     upload sends only chunks that differ; no dictionaries, which would undo that and hold nothing twice anyway.
@@ -123,10 +128,14 @@ def write_published_file(lake: Lake, shard: CorpusShard, file: Path) -> Publishe
             write_page_index=True,
             write_statistics=scalars,  # least and largest value of an embedding's components select nothing
         ) as writer:
+            taken_down = pa.array(shard.taken_down, pa.string())
             for batch in maps.iter_batches(ROWS_PER_GROUP, columns=schema.names):
-                rows = pa.Table.from_batches([batch]).select(schema.names).replace_schema_metadata()
-                writer.write_table(rows.cast(schema), row_group_size=ROWS_PER_GROUP)
-    return PublishedFile(shard.shard, made.rows_kept, file.stat().st_size, sha256_of(file), made_from(shard))
+                rows = pa.Table.from_batches([batch]).select(schema.names).replace_schema_metadata().cast(schema)
+                if len(taken_down):
+                    rows = rows.filter(pc.invert(pc.is_in(rows["uid"], taken_down)))
+                if rows.num_rows:
+                    writer.write_table(rows, row_group_size=ROWS_PER_GROUP)
+    return PublishedFile(shard.shard, shard.rows_published, file.stat().st_size, sha256_of(file), made_from(shard))
 
 
 def record_csv(files: Iterable[PublishedFile]) -> bytes:

@@ -2,8 +2,9 @@
 
 In this order, so that no list ever names a file that is not there, whenever it is killed:
 
-1. files that are new or changed, part by part in groups, each group with its part's record;
-2. what names them: records, missing shards, card, ``file_list.json`` and last ``SHA256SUMS``;
+1. files that are new or changed, in groups, each group with the records of its parts;
+2. together, what names and describes them: records, DataComp's subset file, missing shards, card, ``file_list.json``
+   and last ``SHA256SUMS``;
 3. removal of what is no longer part of the corpus.
 
 Between 1 and 2 a changed file does not match the old ``SHA256SUMS``: readers who need one moment in time pin a
@@ -14,14 +15,15 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.publish.corpus import Corpus, CorpusShard, read_corpus, write_missing_shards
+from mappool_assets.lib.publish.datacomp_subset import SUBSET, SUBSET_PATH, subset_made_from, write_datacomp_subset
 from mappool_assets.lib.publish.dataset_card import CardSettings, dataset_card
-from mappool_assets.lib.publish.publish_target import NewFile, PublishTarget
+from mappool_assets.lib.publish.publish_target import FILES_PER_COMMIT, DryRun, NewFile, PublishTarget
 from mappool_assets.lib.publish.published_files import (
     SHARD_MAPS,
     PublishedFile,
@@ -36,17 +38,21 @@ from mappool_assets.lib.publish.published_files import (
     sha256sums,
     write_published_file,
 )
-
-# The Hub advises 50 to 100 files a commit; staged on local disk, a group is about 1.3 GB of maps from the largest pool.
-FILES_PER_GROUP = 100
+from mappool_assets.lib.publish.take_down import NO_TAKE_DOWN, TakeDown
 
 # The only files that are ever removed: what else lies in the target (.gitattributes, LICENSE …) is someone else's.
-OWNED = re.compile(r"part_[^/]+/[^/]+\.parquet|provenance/part_[^/]+\.csv")
+REMOVABLE = re.compile(r"part_[^/]+/[^/]+\.parquet|provenance/part_[^/]+\.csv")
+
+# All files that are written. Whoever else writes one of these meanwhile is in the way.
+OWNED = re.compile(
+    rf"{REMOVABLE.pattern}|provenance/{SUBSET}\.csv|{re.escape(SUBSET_PATH)}"
+    r"|missing_shards\.json|README\.md|file_list\.json|SHA256SUMS"
+)
 
 
 @dataclass(frozen=True)
 class PublishReport:
-    """What a publish did.
+    """What a publish did, or in a dry run would do.
 
     Attributes
     ----------
@@ -58,6 +64,12 @@ class PublishReport:
         Size of all published maps, and their number.
     shards, missing_shards : int
         Shards in the corpus, and known ones that are not.
+    rows_taken_down : int
+        Maps that the take-down list keeps out.
+    version : str
+        Names the content: the first digits of the sha256 of ``SHA256SUMS``. A repository's tag.
+    paths_written, paths_removed : tuple of str
+        All that was sent, lists and card included, and all that was taken away, in this order.
     """
 
     files_written: int
@@ -68,6 +80,10 @@ class PublishReport:
     rows: int
     shards: int
     missing_shards: int
+    rows_taken_down: int
+    version: str
+    paths_written: tuple[str, ...]
+    paths_removed: tuple[str, ...]
 
 
 def publish(
@@ -75,6 +91,9 @@ def publish(
     target: PublishTarget,
     card: CardSettings,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    take_down: TakeDown = NO_TAKE_DOWN,
+    is_dry_run: bool = False,
 ) -> PublishReport:
     """Make a target hold the lake's corpus, and list the known shards that it lacks in ``mappool/missing_shards``.
 
@@ -87,7 +106,11 @@ def publish(
     card : CardSettings
         What the card says that the lake does not know.
     progress : callable
-        Called with files done and files in all after each part.
+        Called with files done and files in all, at first and after each group.
+    take_down : TakeDown
+        Maps that must not be published.
+    is_dry_run : bool
+        Change nothing, neither target nor lake, but make every file that would be sent, and report.
 
     Raises
     ------
@@ -95,98 +118,163 @@ def publish(
         No shard has been scored, or the pool has not been listed.
     SourceChanged
         A shard was filtered again meanwhile; what is published is whole, publish again.
+    TargetChanged
+        Somebody else changed published files meanwhile; publish again.
     """
-    corpus = read_corpus(lake)
-    write_missing_shards(lake, corpus)
+    corpus = read_corpus(lake, take_down)
+    if is_dry_run:
+        target = DryRun(target)
+    else:
+        write_missing_shards(lake, corpus)
     sender = _Sender(target)
-    published: dict[str, list[PublishedFile]] = {}
-    for part, shards in corpus.by_part():
-        published[part] = _publish_part(lake, sender, part, shards)
-        progress(sum(map(len, published.values())), len(corpus.shards))
-    sender.put_changed(_lists(lake, corpus, published, card))
-    files_removed = sender.remove_all_but(_paths(published) | {record_path(part) for part in published})
-    target.finish()
-    return PublishReport(
-        files_written=sender.maps_written,
-        files_unchanged=len(corpus.shards) - sender.maps_written,
-        files_removed=files_removed,
-        bytes_written=sender.bytes_written,
-        bytes_total=sum(file.bytes for files in published.values() for file in files),
-        rows=corpus.row_count,
-        shards=len(corpus.shards),
-        missing_shards=len(corpus.missing),
+    published = _publish_maps(lake, sender, corpus, progress)
+    with tempfile.TemporaryDirectory(prefix="mappool-") as folder:
+        lists = _lists(lake, sender, corpus, published, card, Path(folder))
+        sender.put_changed(lists)
+    sender.remove_all_but(
+        {file_path(part, file.shard) for part in published for file in published[part]} | lists.keys()
     )
+    version = f"corpus-{lists['SHA256SUMS'].sha256[:12]}"
+    target.finish(version)
+    return _report(corpus, sender, published, version)
 
 
-def _publish_part(lake: Lake, sender: _Sender, part: str, shards: list[CorpusShard]) -> list[PublishedFile]:
-    """Send a part's files that are new or changed, and return what all of its files are then."""
+def _publish_maps(
+    lake: Lake, sender: _Sender, corpus: Corpus, progress: Callable[[int, int], None]
+) -> dict[str, list[PublishedFile]]:
+    """Send the files that are new or changed; return, by part, what all of its files are then."""
     # An entry is true as long as the file it names has the checksum it says; the others are from a killed publish.
-    record = {
-        key: file for key, file in sender.record(part).items() if sender.tree.get(file_path(part, key)) == file.sha256
+    records = {
+        part: {k: file for k, file in sender.record(part).items() if sender.has(file_path(part, k), file)}
+        for part, _ in corpus.by_part()
     }
-    stale = [s for s in shards if s.shard not in record or record[s.shard].made_from != made_from(s)]
-    for start in range(0, len(stale), FILES_PER_GROUP):
+    stale = [
+        shard
+        for shard in corpus.shards
+        if shard.shard not in records[shard.part] or records[shard.part][shard.shard].made_from != made_from(shard)
+    ]
+    done, total = len(corpus.shards) - len(stale), len(corpus.shards)
+    progress(done, total)
+    for shards in _groups(stale):
         with tempfile.TemporaryDirectory(prefix="mappool-") as folder:
             group = {}
-            for shard in stale[start : start + FILES_PER_GROUP]:
+            for shard in shards:
                 staged = Path(folder) / f"{shard.shard}.parquet"
-                file = record[shard.shard] = write_published_file(lake, shard, staged)
-                group[file_path(part, shard.shard)] = NewFile(staged, file.sha256, file.bytes)
-            group[record_path(part)] = NewFile.of_bytes(record_csv(record.values()))
+                file = records[shard.part][shard.shard] = write_published_file(lake, shard, staged)
+                group[file_path(shard.part, shard.shard)] = _staged(staged, file)
+            for part in sorted({shard.part for shard in shards}):
+                group[record_path(part)] = NewFile.of_bytes(record_csv(records[part].values()))
             sender.put_changed(group)
-    return [record[shard.shard] for shard in shards]
+        done += len(shards)
+        progress(done, total)
+    return {part: [records[part][shard.shard] for shard in shards] for part, shards in corpus.by_part()}
+
+
+def _groups(shards: Iterable[CorpusShard]) -> Iterator[list[CorpusShard]]:
+    """Yield shards in groups whose files, with a record a part, fit a commit.
+
+    Parts share a commit: a few new shards in each part are one commit, and a repository bears a few thousand only.
+    Staged on local disk, a group is about 1.3 GB of maps from the largest pool.
+    """
+    group: list[CorpusShard] = []
+    for shard in shards:
+        if len(group) + 1 + len({s.part for s in [*group, shard]}) > FILES_PER_COMMIT and group:
+            yield group
+            group = []
+        group.append(shard)
+    if group:
+        yield group
 
 
 def _lists(
-    lake: Lake, corpus: Corpus, published: dict[str, list[PublishedFile]], card: CardSettings
+    lake: Lake,
+    sender: _Sender,
+    corpus: Corpus,
+    published: Mapping[str, list[PublishedFile]],
+    card: CardSettings,
+    folder: Path,
 ) -> dict[str, NewFile]:
     """Return all that names or describes the published files, in the order in which it may appear."""
     with lake.open_table(SHARD_MAPS, corpus.shards[0].shard) as maps:
         schema = published_schema(maps.schema_arrow.field("l14_img").type.list_size)
     bytes_total = sum(file.bytes for files in published.values() for file in files)
     contents = {record_path(part): record_csv(files) for part, files in published.items()}
+    subset = sender.record(SUBSET).get(SUBSET)
+    staged = folder / SUBSET_PATH
+    if subset is None or subset.made_from != subset_made_from(corpus) or not sender.has(SUBSET_PATH, subset):
+        subset = write_datacomp_subset(lake, corpus, staged)
+    contents[record_path(SUBSET)] = record_csv([subset])
     contents["missing_shards.json"] = missing_shards_json(corpus.missing)
     contents["README.md"] = dataset_card(corpus, schema, bytes_total, card).encode()
     contents["file_list.json"] = file_list_json(published)
-    lists = {path: NewFile.of_bytes(content) for path, content in contents.items()}
+    lists = {SUBSET_PATH: _staged(staged, subset)}  # where it is there already, nobody asks for its content
+    lists |= {path: NewFile.of_bytes(content) for path, content in contents.items()}
     sums = {file_path(part, file.shard): file.sha256 for part, files in published.items() for file in files}
     sums |= {path: file.sha256 for path, file in lists.items()}
     return {**lists, "SHA256SUMS": NewFile.of_bytes(sha256sums(sums))}
 
 
-def _paths(published: dict[str, list[PublishedFile]]) -> set[str]:
-    return {file_path(part, file.shard) for part, files in published.items() for file in files}
+def _staged(content: Path, file: PublishedFile) -> NewFile:
+    return NewFile(content, file.sha256, file.bytes)
+
+
+def _report(
+    corpus: Corpus, sender: _Sender, published: Mapping[str, list[PublishedFile]], version: str
+) -> PublishReport:
+    maps_written = sum(path.endswith(".parquet") for path in sender.paths_written)
+    return PublishReport(
+        files_written=maps_written,
+        files_unchanged=len(corpus.shards) - maps_written,
+        files_removed=sum(path.endswith(".parquet") for path in sender.paths_removed),
+        bytes_written=sender.bytes_written,
+        bytes_total=sum(file.bytes for files in published.values() for file in files),
+        rows=corpus.row_count,
+        shards=len(corpus.shards),
+        missing_shards=len(corpus.missing),
+        rows_taken_down=corpus.taken_down_count,
+        version=version,
+        paths_written=tuple(sender.paths_written),
+        paths_removed=tuple(sender.paths_removed),
+    )
 
 
 class _Sender:
-    """Puts what differs from the target's tree, and counts."""
+    """Puts what differs from the target's tree, and notes what that was."""
 
     def __init__(self, target: PublishTarget) -> None:
-        self.tree = target.tree()
-        self.maps_written = 0
+        self.paths_written: list[str] = []
+        self.paths_removed: list[str] = []
         self.bytes_written = 0
+        self._tree = target.tree(OWNED)
         self._target = target
 
-    def record(self, part: str) -> dict[str, PublishedFile]:
+    def has(self, path: str, file: PublishedFile) -> bool:
+        """Tell whether a file is there as a record says."""
+        return self._tree.get(path) == file.sha256
+
+    def record(self, name: str) -> dict[str, PublishedFile]:
         """Return what the target's record says of a part; nothing where there is no record."""
-        path = record_path(part)
-        return parse_record(self._target.read(path)) if path in self.tree else {}
+        path = record_path(name)
+        return parse_record(self._target.read(path)) if path in self._tree else {}
 
     def put_changed(self, files: Mapping[str, NewFile]) -> None:
-        """Put, in this order, the files that differ from what is there."""
-        changed = {path: file for path, file in files.items() if self.tree.get(path) != file.sha256}
-        if changed:
-            self._target.put(changed)
-        self.tree |= {path: file.sha256 for path, file in changed.items()}
-        self.maps_written += sum(path.endswith(".parquet") for path in changed)
+        """Put, in this order, the files that differ from what is there; where they are too many, the last together."""
+        changed = {path: file for path, file in files.items() if not file.has_checksum(self._tree.get(path))}
+        left = list(changed)
+        while left:
+            size = len(left) % FILES_PER_COMMIT or FILES_PER_COMMIT
+            self._target.put({path: changed[path] for path in left[:size]})
+            left = left[size:]
+        self._tree |= {path: file.sha256 for path, file in changed.items()}
+        self.paths_written += changed
         self.bytes_written += sum(file.size_bytes for file in changed.values())
 
-    def remove_all_but(self, wanted: set[str]) -> int:
-        """Remove owned files that are not wanted, records first since they name the others; return how many maps."""
+    def remove_all_but(self, wanted: set[str]) -> None:
+        """Remove files of ours that are not wanted, records first since they name the others."""
         stale = sorted(
-            (path for path in self.tree if OWNED.fullmatch(path) and path not in wanted),
+            (path for path in self._tree if REMOVABLE.fullmatch(path) and path not in wanted),
             key=lambda path: (path.endswith(".parquet"), path),
         )
         if stale:
             self._target.remove(stale)
-        return sum(path.endswith(".parquet") for path in stale)
+        self.paths_removed += stale
