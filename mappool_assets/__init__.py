@@ -2,7 +2,7 @@
 
 The data's way::
 
-    training_set → training_embeddings → classifier ─┐
+    training_set → training_embeddings → classifier ─┬→ published_model
     pool_shards (found, one partition a shard) ──────┴→ shard_maps → published_dataset
 
 ``definitions`` assembles, ``defs`` holds what is Dagster's, ``lib`` holds the craft.

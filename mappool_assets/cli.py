@@ -1,4 +1,4 @@
-"""The few commands that Dagster's own CLI does not cover: the demo, and questions to the lake."""
+"""The few commands that Dagster's own CLI does not cover: the demo, questions to the lake, one's own images."""
 
 from __future__ import annotations
 
@@ -6,12 +6,22 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mappool_assets.lib.errors import BadSetting, MappoolError
 
+if TYPE_CHECKING:
+    from mappool_assets.lib.image_classifier import ImageClassifier
+    from mappool_assets.lib.lake import Lake
+
+LAKE = "lake"  # as --model: the classifier of the lake that is set
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run ``mappool``; return the exit status."""
+    """Run ``mappool``; return the exit status: 0, 1 where it failed, 2 where it was called wrongly.
+
+    ``classify`` returns 1 where some images could not be read, and 2 where none could be looked at.
+    """
     parser = argparse.ArgumentParser(prog="mappool", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     demo = commands.add_parser("demo", help="run the whole of MapPool on a small world made for it")
@@ -21,13 +31,37 @@ def main(arguments: list[str] | None = None) -> int:
     report.add_argument("name", nargs="?", metavar="NAME")
     report.add_argument("--lake", help="the lake to ask (MAPPOOL_LAKE of the environment or of .env, else data/lake)")
     report.set_defaults(run=lambda chosen: _report(chosen.name, chosen.lake))
+    _add_classify(commands.add_parser("classify", help="tell of images whether they are maps"))
+    parser.set_defaults(error_status=1)
     chosen = parser.parse_args(arguments)
     try:
-        chosen.run(chosen)
+        return chosen.run(chosen) or 0
     except MappoolError as error:
         print(f"mappool: {error}", file=sys.stderr)
+        return chosen.error_status
+    except BrokenPipeError:  # whoever read has seen enough: `mappool … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains as it leaves
         return 1
-    return 0
+
+
+def _add_classify(classify: argparse.ArgumentParser) -> None:
+    classify.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        help="a file, a folder (all files below it but hidden ones; linked folders are not entered), or an address",
+    )
+    classify.add_argument(
+        "--model", default=LAKE, help=f"folder, hf://user/name[@revision], or {LAKE}: the one of MAPPOOL_LAKE ({LAKE})"
+    )
+    classify.add_argument(
+        "--encoder", metavar="local-dir:FOLDER", help="weights of the encoder, where the model's are not open_clip's"
+    )
+    classify.add_argument("--device", help="cuda, cuda:N, mps or cpu (MAPPOOL_DEVICE, else the best there is)")
+    form = classify.add_mutually_exclusive_group()
+    form.add_argument("--csv", dest="form", action="store_const", const="csv", help="print CSV")
+    form.add_argument("--json", dest="form", action="store_const", const="json", help="print a JSON object a line")
+    classify.set_defaults(run=_classify, form="text", error_status=2)
 
 
 def _demo(folder: Path) -> None:
@@ -48,20 +82,60 @@ def _demo(folder: Path) -> None:
 
 
 def _report(name: str | None, root: str | None) -> None:
-    from dotenv import dotenv_values
-
-    from mappool_assets.defs.resources import SETTINGS
     from mappool_assets.lib import sql_files
-    from mappool_assets.lib.lake import Lake
     from mappool_assets.lib.text_table import as_text
 
     if name is None:
         for each in sql_files.names("reports"):
             print(f"{each.removeprefix('reports/'):24}{sql_files.question(each)}")
         return
-    settings = {**{key: each.default for key, each in SETTINGS.items()}, **dotenv_values(".env"), **os.environ}
-    lake = Lake(root or settings["MAPPOOL_LAKE"] or "data/lake", settings["MAPPOOL_S3_ENDPOINT"] or None)
-    print(as_text(sql_files.run(lake, f"reports/{name}")))
+    print(as_text(sql_files.run(_lake(_settings(), root), f"reports/{name}")))
+
+
+def _classify(chosen: argparse.Namespace) -> int:
+    from mappool_assets.lib.classification_lines import Tally
+    from mappool_assets.lib.image_classifier import classify_images
+    from mappool_assets.lib.web_fetch import FetchRules
+
+    settings = _settings()
+    classifier = _image_classifier(chosen, settings)
+    rules = FetchRules(allow_private_addresses=settings["MAPPOOL_ALLOW_PRIVATE_ADDRESSES"] == "1")
+    tally = Tally()
+    for line in tally.lines(classify_images(classifier, chosen.images, rules=rules), chosen.form):
+        encoding = sys.stdout.encoding
+        print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    print(tally.summary(), file=sys.stderr)
+    return 1 if tally.errors else 0
+
+
+def _image_classifier(chosen: argparse.Namespace, settings: dict[str, str]) -> ImageClassifier:
+    from mappool_assets.lib.classifier_store import classifier_record
+    from mappool_assets.lib.encoder import ClipEncoder
+    from mappool_assets.lib.image_classifier import ImageClassifier, batch_size_on, load_image_classifier
+
+    device = chosen.device or settings["MAPPOOL_DEVICE"] or None
+    if chosen.model != LAKE:
+        endpoint = settings["MAPPOOL_HUB_ENDPOINT"] or None
+        return load_image_classifier(chosen.model, encoder=chosen.encoder, device=device, hub_endpoint=endpoint)
+    model = chosen.encoder or settings["MAPPOOL_ENCODER_MODEL"]
+    encoder = ClipEncoder(model, settings["MAPPOOL_ENCODER_PRETRAINED"], device, batch_size_on(device))
+    return ImageClassifier(classifier_record(_lake(settings)).classifier, encoder)
+
+
+def _lake(settings: dict[str, str], root: str | None = None) -> Lake:
+    from mappool_assets.lib.lake import Lake
+
+    return Lake(root or settings["MAPPOOL_LAKE"] or "data/lake", settings["MAPPOOL_S3_ENDPOINT"] or None)
+
+
+def _settings() -> dict[str, str]:
+    """Return all settings: of the environment, else of ``.env``, else their defaults."""
+    from dotenv import dotenv_values
+
+    from mappool_assets.defs.resources import SETTINGS
+
+    named = {key: value or "" for key, value in dotenv_values(".env").items()}
+    return {**{key: each.default for key, each in SETTINGS.items()}, **named, **os.environ}
 
 
 if __name__ == "__main__":

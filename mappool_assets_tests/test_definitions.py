@@ -16,6 +16,7 @@ GRAPH = {
     "mappool/classifier": (["mappool/training_embeddings"], None),
     "mappool/pool_shards": ([], None),
     "mappool/shard_maps": (["mappool/classifier", "mappool/pool_shards"], "pool_shard"),
+    "mappool/published_model": (["mappool/classifier"], None),
     "mappool/published_dataset": (["mappool/classifier", "mappool/pool_shards", "mappool/shard_maps"], None),
 }
 CHECKS = {
@@ -28,6 +29,7 @@ CHECKS = {
     ("mappool/shard_maps", "shard_maps_score_over_threshold"),
     ("mappool/shard_maps", "shard_maps_screen_missed"),
     ("mappool/shard_maps", "rows_accounted"),
+    ("mappool/published_model", "scores_as_in_the_lake"),
     ("mappool/published_dataset", "shard_maps_uid_unique"),
     ("mappool/published_dataset", "shard_maps_score_over_threshold"),
     ("mappool/published_dataset", "rows_accounted"),
@@ -69,10 +71,11 @@ def test_many_shards_share_a_run_and_none_runs_twice_at_once():
 
 
 def test_jobs_sensor_and_schedule_are_there_and_off():
-    assert {"train", "filter", "publish"} <= {job.name for job in defs.resolve_all_job_defs()}
-    (schedule,), (sensor,) = defs.schedules, defs.sensors
+    assert {"train", "filter", "publish", "publish_preview"} <= {job.name for job in defs.resolve_all_job_defs()}
+    (schedule,), sensors = defs.schedules, defs.sensors
+    statuses = {sensor.name: sensor.default_status for sensor in sensors}
+    assert statuses == dict.fromkeys(("new_pool_shards", "publish_when_enough"), dg.DefaultSensorStatus.STOPPED)
     assert (schedule.name, schedule.default_status) == ("publish_daily", dg.DefaultScheduleStatus.STOPPED)
-    assert (sensor.name, sensor.default_status) == ("new_pool_shards", dg.DefaultSensorStatus.STOPPED)
 
 
 def test_definitions_load_without_credentials_settings_or_home(tmp_path):

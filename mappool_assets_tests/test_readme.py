@@ -32,6 +32,7 @@ def test_every_command_is_one_that_this_test_knows():
         "make lint",
         ".venv/bin/mappool report",
         ".venv/bin/mappool report funnel",
+        ".venv/bin/mappool classify scans/ picture.png --csv",
     }
 
 

@@ -1,4 +1,4 @@
-"""Jobs, the sensor that finds new shards, and the schedule that publishes; both are off until switched on."""
+"""Jobs, the sensor that finds new shards, the schedule and the sensor that publish; all are off until switched on."""
 
 import dagster as dg
 
@@ -6,10 +6,14 @@ from mappool_assets.defs.failures import as_failures
 from mappool_assets.defs.mappool.classifier import classifier
 from mappool_assets.defs.mappool.pool_shards import pool_shards
 from mappool_assets.defs.mappool.published_dataset import published_dataset
+from mappool_assets.defs.mappool.published_model import published_model
 from mappool_assets.defs.mappool.shard_maps import shard_maps
-from mappool_assets.defs.resources import LakeResource, PoolResource
+from mappool_assets.defs.publish_preview import publish_preview
+from mappool_assets.defs.resources import LakeResource, PoolResource, PublishResource
 from mappool_assets.lib.pool import list_pool
 from mappool_assets.lib.pool_shards import has_changed
+
+EVENTS_A_PAGE = 500
 
 train_job = dg.define_asset_job(
     "train",
@@ -24,10 +28,10 @@ filter_job = dg.define_asset_job(
 )
 publish_job = dg.define_asset_job(
     "publish",
-    selection=dg.AssetSelection.assets(published_dataset),
+    selection=dg.AssetSelection.assets(published_dataset, published_model),
     description="Publish whatever was filtered since the last time.",
 )
-JOBS = [train_job, filter_job, publish_job]
+JOBS = (train_job, filter_job, publish_job, publish_preview)
 
 publish_daily = dg.ScheduleDefinition(
     name="publish_daily",
@@ -57,4 +61,32 @@ def new_pool_shards(pool: PoolResource, lake: LakeResource) -> dg.RunRequest | d
     return dg.RunRequest()
 
 
-SENSORS = [new_pool_shards]
+@dg.sensor(job=publish_job, minimum_interval_seconds=600, default_status=dg.DefaultSensorStatus.STOPPED)
+def publish_when_enough(
+    context: dg.SensorEvaluationContext, publishing: PublishResource
+) -> dg.RunRequest | dg.SkipReason:
+    """Publish once enough shards (MAPPOOL_PUBLISH_AFTER_SHARDS) have been filtered since the last publish."""
+    last = context.instance.fetch_materializations(published_dataset.key, limit=1).records
+    after = last[0].storage_id if last else 0
+    new = newly_filtered(context.instance, after, enough=publishing.after_shards)
+    if len(new) < publishing.after_shards:
+        return dg.SkipReason(f"{len(new)} of {publishing.after_shards} shards filtered since the last publish")
+    return dg.RunRequest(run_key=f"after-{after}")  # once: while it is under way or failed, no second one is asked for
+
+
+def newly_filtered(instance: dg.DagsterInstance, after: int, *, enough: int) -> set[str]:
+    """Return shards recorded as filtered after an event, not as unchanged; not all where there are more than enough."""
+    found: set[str] = set()
+    records, cursor, has_more = dg.AssetRecordsFilter(shard_maps.key, after_storage_id=after), None, True
+    while has_more and len(found) < enough:
+        page = instance.fetch_materializations(records, limit=EVENTS_A_PAGE, cursor=cursor)
+        cursor, has_more = page.cursor, page.has_more
+        for record in page.records:
+            made = record.asset_materialization
+            is_reused = made.metadata.get("is_reused") if made else None
+            if record.partition_key and is_reused is not None and not is_reused.value:
+                found.add(record.partition_key)
+    return found
+
+
+SENSORS = [new_pool_shards, publish_when_enough]

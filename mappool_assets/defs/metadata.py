@@ -86,7 +86,7 @@ def data_version(made: Provenance) -> dg.DataVersion:
 
 
 def log_progress(
-    context: dg.AssetExecutionContext, things: str, every_seconds: float = 10.0
+    context: dg.AssetExecutionContext | dg.OpExecutionContext, things: str, every_seconds: float = 10.0
 ) -> Callable[[int, int | None], None]:
     """Return a progress function that logs a live count with an estimate of what is left, now and then."""
     began = time.perf_counter()

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import dagster as dg
@@ -10,6 +11,10 @@ from mappool_assets.lib.device_classifier import check_device
 from mappool_assets.lib.encoder import ClipEncoder
 from mappool_assets.lib.errors import BadSetting
 from mappool_assets.lib.lake import Lake
+from mappool_assets.lib.publish.dataset_card import CardSettings
+from mappool_assets.lib.publish.publish_target import PublishTarget
+from mappool_assets.lib.publish.take_down import TakeDown, read_take_down
+from mappool_assets.lib.publish.targets import dataset_name, dataset_target, model_target
 from mappool_assets.lib.ranged_file.base import Storage
 from mappool_assets.lib.training_set import TrainingSetSettings
 from mappool_assets.lib.web_fetch import FetchRules
@@ -58,9 +63,19 @@ SETTINGS = {
     "MAPPOOL_REQUEST_COST_BYTES": Setting(
         "", "Superfluous bytes as cheap as one more request, for kept rows' `l14_txt`; empty: by the kind of store"
     ),
-    "MAPPOOL_PUBLISH_TO": Setting("data/published", "Folder that receives the dataset"),
+    "MAPPOOL_PUBLISH_TO": Setting("data/published", "Folder or `hf://datasets/user/name` that receives the dataset"),
+    "MAPPOOL_PUBLISH_MODEL_TO": Setting(
+        "", "Folder or `hf://user/name` that receives the model; empty: `published_model` beside the dataset's folder"
+    ),
+    "MAPPOOL_PUBLISH_PRIVATE": Setting("1", "0 makes a Hub repository public when it is created; 1 leaves that to you"),
+    "MAPPOOL_PUBLISH_AFTER_SHARDS": Setting("100", "Newly filtered shards after which the sensor publishes"),
+    "MAPPOOL_TAKE_DOWN": Setting(
+        "", "Take-down list: path or address of a text file with a uid, sha256 or image URL a line; empty: none"
+    ),
     "MAPPOOL_TITLE": Setting("Map pool", "The dataset's title on its card"),
-    "MAPPOOL_REPOSITORY": Setting("user/name", "The dataset's name on the Hub, for the card's loading snippets"),
+    "MAPPOOL_REPOSITORY": Setting(
+        "user/name", "The dataset's name in the card's loading snippets, where it is published to a folder"
+    ),
     "MAPPOOL_S3_ENDPOINT": Setting("", "Address of an S3-compatible store instead of AWS"),
     "MAPPOOL_HUB_ENDPOINT": Setting("", "Address of a Hub other than huggingface.co"),
     "MAPPOOL_ALLOW_PRIVATE_ADDRESSES": Setting(
@@ -155,11 +170,38 @@ class FilterResource(dg.ConfigurableResource):
 
 
 class PublishResource(dg.ConfigurableResource):
-    """Where the dataset is published, and under which name."""
+    """Where the dataset and the model are published, and under which name."""
 
     target: str
+    model_target: str = ""
     title: str = "Map pool"
     repository: str = "user/name"
+    is_private: bool = True
+    after_shards: int = 100
+    take_down: str = ""
+    s3_endpoint: str = ""
+    hub_endpoint: str = ""
+
+    def open_target(self) -> PublishTarget:
+        """Return where the dataset goes."""
+        return dataset_target(self.target, hub_endpoint=self.hub_endpoint or None, is_private=self.is_private)
+
+    def card(self) -> CardSettings:
+        """Return what the card says that the lake does not know."""
+        return CardSettings(repository=dataset_name(self.target) or self.repository, pretty_name=self.title)
+
+    def taken_down(self) -> TakeDown:
+        """Return what must not be published."""
+        return read_take_down(self.take_down, Storage(self.s3_endpoint or None, self.hub_endpoint or None))
+
+    def model_address(self) -> str:
+        """Return where the model goes: as set, else beside the dataset's folder, else in ``data``."""
+        beside = Path("data") if "://" in self.target else Path(self.target).parent
+        return self.model_target or str(beside / "published_model")
+
+    def open_model_target(self) -> PublishTarget:
+        """Return where the model goes."""
+        return model_target(self.model_address(), hub_endpoint=self.hub_endpoint or None, is_private=self.is_private)
 
 
 def resources_from(environment: Mapping[str, str]) -> dict[str, dg.ConfigurableResource]:
@@ -211,8 +253,14 @@ def resources_from(environment: Mapping[str, str]) -> dict[str, dg.ConfigurableR
         ),
         "publishing": PublishResource(
             target=setting("MAPPOOL_PUBLISH_TO"),
+            model_target=setting("MAPPOOL_PUBLISH_MODEL_TO"),
             title=setting("MAPPOOL_TITLE"),
             repository=setting("MAPPOOL_REPOSITORY"),
+            is_private=setting("MAPPOOL_PUBLISH_PRIVATE") != "0",
+            after_shards=number("MAPPOOL_PUBLISH_AFTER_SHARDS", int),
+            take_down=setting("MAPPOOL_TAKE_DOWN"),
+            s3_endpoint=s3_endpoint,
+            hub_endpoint=hub_endpoint,
         ),
     }
 

@@ -34,6 +34,8 @@ KINDS = (CENTROID, LOGISTIC_REGRESSION, MLP, SVM)  # in the order of the paper's
 # C 1–1,000, mean cosine 0.43–0.96). Scores within 16 × 2^-24 × Σ|dual| of the threshold are computed again in float64.
 FLOAT32_ERROR_BOUND = 16 * 2.0**-24
 
+MOST_DEGREE = 16  # a power is a product for each degree: a model from elsewhere must not take for ever
+
 _PARAMETERS = {SVM: ("coef0", "degree", "gamma")}
 _SHAPES = {  # dimensions by letter; a letter means one size within a classifier
     CENTROID: {"map_centroid": "d", "non_map_centroid": "d"},
@@ -249,8 +251,9 @@ def _check(classifier: MapClassifier) -> None:
     _require(all(map(math.isfinite, numbers)), classifier, "finite parameters and threshold", str(numbers))
     if kind == SVM:
         degree, gamma = parameters["degree"], parameters["gamma"]
-        is_kernel = degree >= 1 and degree == int(degree) and gamma > 0
-        _require(is_kernel, classifier, "a whole degree ≥ 1 and gamma > 0", f"degree {degree}, gamma {gamma}")
+        is_kernel = 1 <= degree <= MOST_DEGREE and degree == int(degree) and gamma > 0
+        rule = f"a whole degree from 1 to {MOST_DEGREE} and gamma > 0"
+        _require(is_kernel, classifier, rule, f"degree {degree}, gamma {gamma}")
 
 
 def _mlp_shapes(layers: int) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """The dataset that people load."""
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,12 @@ from mappool_assets.defs.mappool.shard_maps import shard_maps
 from mappool_assets.defs.metadata import log_progress
 from mappool_assets.defs.resources import LakeResource, PublishResource
 from mappool_assets.lib.publish.corpus import read_corpus
-from mappool_assets.lib.publish.dataset_card import CardSettings
-from mappool_assets.lib.publish.publish_target import FolderTarget
 from mappool_assets.lib.publish.publisher import PublishReport, publish
+from mappool_assets.lib.publish.targets import dataset_name
 from mappool_assets.lib.shard_filter import TABLE as SHARD_MAPS
 
 KEY = dg.AssetKey(["mappool", "published_dataset"])
+SHOWN_PATHS = 20
 
 
 @dg.asset(
@@ -39,8 +38,9 @@ def published_dataset(
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
     """The corpus as MapPool publishes it: `part_*/HASH.parquet`, `file_list.json`, card and checksums.
 
-    Only what is new or changed is written; an unchanged corpus writes nothing. Nothing is published while a rule is
-    broken anywhere in the corpus. Known shards without maps yet are listed as missing, with the reason.
+    Only what is new or changed is sent, to a folder or to the Hub; an unchanged corpus sends nothing. Nothing is
+    published while a rule is broken anywhere in the corpus. Known shards without maps yet are listed as missing, with
+    the reason; what is on the take-down list leaves and stays out.
     """
     with as_failures():
         corpus = [shard.shard for shard in read_corpus(lake.open()).shards]
@@ -56,25 +56,30 @@ def published_dataset(
             allow_retries=False,
         )
     with as_failures():
+        target = publishing.open_target()
         report = publish(
             lake.open(),
-            FolderTarget(Path(publishing.target)),
-            CardSettings(repository=publishing.repository, pretty_name=publishing.title),
+            target,
+            publishing.card(),
             log_progress(context, "shards"),
+            take_down=publishing.taken_down(),
         )
     yield from sql_check_results(KEY, lake.open(), only=("pool_shards_scored_or_missing",))
-    checksums = (Path(publishing.target) / "SHA256SUMS").read_bytes()
+    card = target.read("README.md").decode().split("\n---\n", 1)[-1]
     yield dg.MaterializeResult(
-        metadata=_metadata(report, publishing.target),
-        data_version=dg.DataVersion(hashlib.sha256(checksums).hexdigest()[:16]),
+        metadata={"card": dg.MetadataValue.md(card), **publish_metadata(report, publishing.target)},
+        data_version=dg.DataVersion(report.version),
     )
 
 
-def _metadata(report: PublishReport, target: str) -> dict[str, Any]:
-    folder = Path(target).absolute()
+def publish_metadata(report: PublishReport, target: str) -> dict[str, Any]:
+    """Return what a publish sent, or would send."""
+    name = dataset_name(target)
     return {
-        "folder": dg.MetadataValue.path(str(folder)),
-        "card": dg.MetadataValue.md((folder / "README.md").read_text(encoding="utf-8").split("\n---\n", 1)[-1]),
+        "published_to": dg.MetadataValue.url(f"https://huggingface.co/datasets/{name}")
+        if name
+        else dg.MetadataValue.path(str(Path(target).absolute())),
+        "version": report.version,
         "dagster/row_count": report.rows,
         "bytes": report.bytes_total,
         "shards": report.shards,
@@ -82,5 +87,14 @@ def _metadata(report: PublishReport, target: str) -> dict[str, Any]:
         "files_written": report.files_written,
         "files_unchanged": report.files_unchanged,
         "files_removed": report.files_removed,
+        "rows_taken_down": report.rows_taken_down,
         "bytes_written": report.bytes_written,
+        "paths_written": _some(report.paths_written),
+        "paths_removed": _some(report.paths_removed),
     }
+
+
+def _some(paths: tuple[str, ...]) -> str:
+    """Return the first of many paths, one a line."""
+    more = [f"… and {len(paths) - SHOWN_PATHS:,} more"] if len(paths) > SHOWN_PATHS else []
+    return "\n".join([*paths[:SHOWN_PATHS], *more]) or "none"
