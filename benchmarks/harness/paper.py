@@ -42,7 +42,7 @@ def against_the_paper(one: Measured, rows: int) -> None:
             ["CPU hours", paper_cpu, f"{cpu:.0f}", f"{cpu:.0f}", f"{paper_cpu / cpu:.1f}"],
             ["terabytes read", f"{paper_moved / 1e12:.0f}", f"{moved / 1e12:.1f}", f"{moved / 1e12:.1f}",
              f"{paper_moved / moved:.1f}"],
-            ["memory, GB", PAPER_MEMORY_GB, f"{peak_gb:.1f}", f"{peak_gb * PAPER_CPUS:.1f}",
+            ["memory, GB", PAPER_MEMORY_GB, f"{peak_gb * cores:.1f}", f"{peak_gb * PAPER_CPUS:.1f}",
              f"{PAPER_MEMORY_GB / (peak_gb * PAPER_CPUS):.1f}"],
         ],
     )  # fmt: skip

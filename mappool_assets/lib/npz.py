@@ -13,6 +13,7 @@ import itertools
 import shutil
 import struct
 import tempfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -29,7 +30,7 @@ from mappool_assets.lib.ranged_file.stores import LocalFile
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # APPNOTE.TXT 4.3.7
 LOCAL_SIGNATURE = b"PK\x03\x04"
 MAX_INFLATION = 100  # embeddings deflate to 0.92 of their size; what shrinks a hundredfold is a bomb
-LONGEST_READ_BYTES = 4 << 20  # of chosen rows; memory is this times the requests at a time
+LONGEST_READ_BYTES = 4 << 20  # of chosen rows; memory is up to twice this times the requests at a time
 HEADER_READ_BYTES = 1024  # local header, name, zip64 extra and the 128-byte .npy header in one read
 
 
@@ -178,7 +179,7 @@ def _as_row_matrix(file: RangedFile, name: str, start: int, size: int, crc32: in
         major, _ = np.lib.format.read_magic(header)
         read_header = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
         shape, is_fortran, dtype = read_header(header)
-    except ValueError as error:
+    except (ValueError, TypeError, SyntaxError, tokenize.TokenError) as error:
         raise _bad(file.url, f"Member {name} is not an array", "a .npy header", str(error)) from None
     rule = f"{name} as a row-major (n, d) matrix of float16"
     if dtype != np.float16 or len(shape) != 2 or is_fortran:

@@ -6,6 +6,7 @@ the wrong cache. A thread that takes a block through all steps does neither.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import threading
@@ -20,7 +21,10 @@ Float32 = npt.NDArray[np.float32]
 
 # Of 64, 128, … 2,048 rows a block, 512 and 1,024 were the fastest against 1,872 support vectors of width 768.
 BLOCK_ROWS = 1024
-LEAST_ROWS = 64  # a thread's; fewer are not worth a thread, more are faster so than by BLAS's own threads
+# Fewer rows than these many blocks of BLOCK_ROWS are cut into as many shares, for up to so many threads, but not below
+# LEAST_ROWS a share. Products of that size are slower on BLAS's own threads, which wait for each other.
+SHARES = 8
+LEAST_ROWS = 64
 
 _BLAS_LIMIT = threading.Lock()  # the number of BLAS threads belongs to the process: one caller changes it at a time
 
@@ -29,6 +33,9 @@ def for_row_blocks(
     embeddings: npt.NDArray[np.floating], work: Callable[[slice, Float32], None], block_rows: int = BLOCK_ROWS
 ) -> None:
     """Call ``work`` with each block of rows in float32, on as many threads as BLAS has in this process.
+
+    The blocks depend on the number of rows alone, and BLAS works on one thread in each: results are the same, bit for
+    bit, whatever the number of threads.
 
     Parameters
     ----------
@@ -40,19 +47,22 @@ def for_row_blocks(
         Most rows of a block; peak memory is one block a thread.
     """
     threads = _blas_threads()
-    blocks = -(-len(embeddings) // block_rows)
-    if len(embeddings) >= threads * LEAST_ROWS:  # as many for each thread, of equal size: the last to finish decides
-        blocks = -(-blocks // threads) * threads
-    edges = [len(embeddings) * block // max(blocks, 1) for block in range(blocks + 1)]
+    shares = min(SHARES, len(embeddings) // LEAST_ROWS) or 1
+    blocks = -(-max(len(embeddings), 1) // (block_rows * shares)) * shares
+    edges = [len(embeddings) * block // blocks for block in range(blocks + 1)] if len(embeddings) else []
 
     def run(start: int, stop: int) -> None:
         work(slice(start, stop), as_float32(embeddings[start:stop]))
 
-    if blocks <= 1 or threads == 1:
-        for start, stop in itertools.pairwise(edges):
-            run(start, stop)
-        return
-    with _BLAS_LIMIT, _blas().limit(limits=1), ThreadPoolExecutor(threads) as pool:
+    with contextlib.ExitStack() as stack:
+        if threads > 1:
+            stack.enter_context(_BLAS_LIMIT)
+            stack.enter_context(_blas().limit(limits=1))
+        if threads == 1 or blocks == 1:
+            for start, stop in itertools.pairwise(edges):
+                run(start, stop)
+            return
+        pool = stack.enter_context(ThreadPoolExecutor(min(threads, blocks)))
         for _ in pool.map(run, edges[:-1], edges[1:]):
             pass  # the iteration raises what a thread raised
 

@@ -60,8 +60,8 @@ class ShardReport:
     rows_dropped : dict of str to int
         By reason, reasons without rows left out.
     score_counts : int64 ndarray of shape (100,)
-        Histogram of the exact scores (not of rows that a screen refused) over ``HISTOGRAM_EDGES``; the outer bins
-        take what lies beyond.
+        Histogram of the exact scores (of rows that a screen refused only its sample) over ``HISTOGRAM_EDGES``; the
+        outer bins take what lies beyond.
     bytes_read, bytes_listed : int
         Bytes of both files that were read, and their whole size.
     fingerprint : str

@@ -118,8 +118,7 @@ def filter_shards(
         if reused is None:
             pending.append(task)
         else:
-            _record_failure(task, None)  # one of a forced run that failed; these maps are right
-            yield Outcome(task, reused, None, 0.0)
+            yield _recorded(Outcome(task, reused, None, 0.0))  # an earlier, forced run may have failed: these are right
     for outcome in _outcomes(pending, workers, ray_address):
         yield _recorded(outcome)
 

@@ -168,3 +168,17 @@ def test_a_member_that_is_no_array_is_refused(tmp_path):
         archive.writestr("l14_img.npy", b"not an array" * 100)
     with LocalFile(str(path)) as file, pytest.raises(BadShard, match="not an array"), open_matrices(file, ["l14_img"]):
         pass
+
+
+@pytest.mark.parametrize("header", [b"{'descr': '<f2', 'fortran_order'", b"\x00\x01((((", b"{1: [}"])
+def test_a_damaged_npy_header_is_refused(tmp_path, header):
+    path = tmp_path / "shard.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        text = header.ljust(118) + b"\n"
+        archive.writestr("l14_img.npy", b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text)
+    with (
+        pytest.raises(BadShard, match="is not an array"),
+        LocalFile(str(path)) as file,
+        open_matrices(file, ["l14_img"]),
+    ):
+        pass

@@ -162,3 +162,66 @@ def test_the_cost_of_a_request_can_be_set(tmp_path):
         assert file.request_cost_bytes == LocalFile.request_cost_bytes
     with open_ranged(str(tmp_path / "file.bin"), Storage(request_cost_bytes=7)) as file:
         assert file.request_cost_bytes == 7
+
+
+def chunked(handler, pieces):
+    """Answer with a range in chunks, which need not end where it does."""
+    first, last = handler.asked
+    handler.send_response(206)
+    size = len(CONTENT)
+    for name, value in {
+        "ETag": handler.etag,
+        "Content-Range": f"bytes {first}-{last}/{size}",
+        "Transfer-Encoding": "chunked",
+    }.items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    for piece in pieces:
+        handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+    handler.close_connection = True
+    return True
+
+
+def test_a_range_that_came_whole_is_taken_however_its_answer_ends(server):
+    def without_end(handler):
+        first, last = handler.asked
+        return chunked(handler, [CONTENT[first : last + 1]])  # and no last chunk
+
+    def with_more_than_was_asked_for(handler):
+        first, last = handler.asked
+        return chunked(handler, [CONTENT[first : last + 1], *[b"x" * 10_000] * 50])
+
+    for fault in (without_end, with_more_than_was_asked_for):
+        with opened(server) as file:
+            server.faults = [fault]
+            server.requests.clear()
+            assert file.read(10, 500) == CONTENT[10:510]
+            assert len(server.requests) == 1
+
+
+def test_without_an_etag_the_date_tells_a_change(server):
+    def dated(date):
+        def fault(handler):
+            handler.answer(206, CONTENT[:1], {"Content-Range": f"bytes 0-0/{len(CONTENT)}", "Last-Modified": date})
+            return True
+
+        return fault
+
+    monday, tuesday = "Mon, 02 Nov 2026 08:00:00 GMT", "Tue, 03 Nov 2026 08:00:00 GMT"
+    server.faults = [dated(monday), dated(monday), dated(tuesday)]
+    with opened(server) as file:
+        assert file.version == monday
+        assert file.read(0, 1) == CONTENT[:1]
+        with pytest.raises(SourceChanged):
+            file.read(0, 1)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Location": "http://[::1/"}, {"Location": "ftp://127.0.0.1/file.bin"}])
+def test_a_redirect_to_nowhere_is_a_clear_error(server, headers):
+    def fault(handler):
+        handler.answer(302, b"", headers)
+        return True
+
+    server.always = fault
+    with pytest.raises((SourceUnavailable, SourceChanged)):
+        opened(server)

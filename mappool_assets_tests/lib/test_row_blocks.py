@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from mappool_assets.lib import row_blocks
 from mappool_assets.lib.row_blocks import as_float32, for_row_blocks
@@ -61,13 +62,15 @@ def test_blas_has_one_thread_meanwhile_and_its_own_number_afterwards_even_after_
     assert row_blocks._blas_threads() == before
 
 
-@pytest.mark.skipif(row_blocks._blas_threads() < 2, reason="BLAS has one thread here")
-def test_rows_of_less_than_a_block_are_shared_by_the_threads_but_a_few_are_not():
-    def sizes_of(rows):
-        sizes = []
-        for_row_blocks(np.ones((rows, 2), np.float32), lambda where, block: sizes.append(len(block)))
-        return sizes
+def test_rows_of_less_than_a_block_are_shared_but_a_few_are_not():
+    def blocks_of(rows):
+        blocks = []
+        for_row_blocks(np.ones((rows, 2), np.float32), lambda where, block: blocks.append((where.start, where.stop)))
+        return sorted(blocks)
 
-    threads = row_blocks._blas_threads()
-    assert len(sizes_of(threads * row_blocks.LEAST_ROWS)) == threads
-    assert len(sizes_of(threads * row_blocks.LEAST_ROWS - 1)) == 1
+    assert len(blocks_of(row_blocks.SHARES * row_blocks.LEAST_ROWS)) == row_blocks.SHARES
+    assert blocks_of(2 * row_blocks.LEAST_ROWS - 1) == [(0, 2 * row_blocks.LEAST_ROWS - 1)]
+    for rows in (5, 500, 50_000):
+        with threadpool_limits(1):
+            alone = blocks_of(rows)
+        assert blocks_of(rows) == alone  # else results would depend on the number of threads

@@ -1,15 +1,16 @@
 import numpy as np
 import pytest
 from scipy.stats import binom
+from threadpoolctl import threadpool_limits
 
 from mappool_assets.demo.commonpool import shard_key, synthetic_rows, write_shard
-from mappool_assets.lib import shard_filter
+from mappool_assets.lib import screen_audit
 from mappool_assets.lib.decision import SVM
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.pool import list_pool
 from mappool_assets.lib.ranged_file.base import Storage
 from mappool_assets.lib.screen import Screen, ScreenedClassifier
-from mappool_assets.lib.screen_audit import SAMPLED_ROWS_A_BLOCK, ScreenAudit
+from mappool_assets.lib.screen_audit import REFUSED_A_SAMPLED_ROW, ScreenAudit
 from mappool_assets.lib.screen_calibration import calibrate_screen
 from mappool_assets.lib.shard_filter import filter_shard
 
@@ -45,7 +46,8 @@ def test_with_and_without_screen_the_same_maps(svm, shard, tmp_path):
     screened = filter_shard(shard, ScreenedClassifier(classifier, screen), Lake(str(tmp_path / "fast")), Storage(), {})
     assert exact.screen is None
     assert 0 < screened.screen.refused < 3_000
-    assert (screened.screen.sampled, screened.screen.missed) == (SAMPLED_ROWS_A_BLOCK, 0)
+    sampled = -(-screened.screen.refused // REFUSED_A_SAMPLED_ROW)
+    assert (screened.screen.sampled, screened.screen.missed) == (sampled, 0)
     assert screened.rows_dropped == exact.rows_dropped
     fast, slow = maps_of(Lake(str(tmp_path / "fast"))), maps_of(Lake(str(tmp_path / "exact")))
     assert fast.drop(["map_score"]).equals(slow.drop(["map_score"]))
@@ -60,7 +62,7 @@ def blind(classifier, screen):
 
 def test_a_blind_screen_is_found_out_and_what_the_sample_found_is_kept(svm, shard, tmp_path, monkeypatch):
     classifier, screen = svm
-    monkeypatch.setattr(shard_filter, "BLOCK_ROWS", 128)  # more blocks, a larger sample
+    monkeypatch.setattr(screen_audit, "REFUSED_A_SAMPLED_ROW", 3)  # a larger sample
     lake = Lake(str(tmp_path / "lake"))
     report = filter_shard(shard, blind(classifier, screen), lake, Storage(), {"classifier_id": "a", "screen_id": "b"})
     audit = report.screen
@@ -106,3 +108,13 @@ def test_the_bound_is_the_rate_at_which_so_few_misses_have_five_percent(sampled,
 def test_the_bound_without_evidence():
     assert ScreenAudit(refused=0).miss_rate_upper == 0
     assert ScreenAudit(refused=5, sampled=5, missed=5).miss_rate_upper == 1
+
+
+def test_the_same_bytes_whatever_the_number_of_threads(svm, shard, tmp_path):
+    files = []
+    for threads in (1, 2):
+        lake = Lake(str(tmp_path / f"lake-{threads}"))
+        with threadpool_limits(threads):
+            filter_shard(shard, ScreenedClassifier(*svm), lake, Storage(), {})
+        files.append(lake.read_bytes(f"mappool/shard_maps/{KEY}.parquet"))
+    assert files[0] == files[1]

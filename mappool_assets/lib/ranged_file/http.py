@@ -32,7 +32,8 @@ class HttpFile(RangedFile):
     """A file on a server that answers byte ranges; on the Hub, its signed address is reused.
 
     A broken or dripping connection is resumed where it stopped; 429 and 5xx are retried as ``Retry-After`` says;
-    an expired signed address (401, 403) is resolved anew; a changed ETag is an error.
+    an expired signed address (401, 403) is resolved anew; a changed ETag (Last-Modified where there is none) is an
+    error.
     """
 
     requests_at_a_time = 16
@@ -46,7 +47,7 @@ class HttpFile(RangedFile):
         self._signed_address: str | None = None
         silence = min(SILENCE_SECONDS, storage.read_deadline_seconds)
         self._client = httpx2.Client(timeout=httpx2.Timeout(silence), follow_redirects=False, verify=_certificates())
-        self._identity: tuple[int, str | None] | None = None  # size and ETag of the first answer
+        self._identity: tuple[int, str | None] | None = None  # size and ETag or date of the first answer
         super().__init__(url, size=0, version="")
         try:
             self._read(0, 1)
@@ -64,7 +65,7 @@ class HttpFile(RangedFile):
             began = time.perf_counter()
             part = self._attempt(start + len(received), length - len(received))
             received += part.data
-            if part.trouble is None:
+            if part.trouble is None or len(received) == length:  # whole, however its connection ended
                 return bytes(received)
             if len(part.data) > LEAST_BYTES_PER_SECOND * (time.perf_counter() - began):
                 tries, wait = 0, self._storage.first_wait_seconds
@@ -89,11 +90,13 @@ class HttpFile(RangedFile):
                         self._signed_address = None
                     return _Partial(b"", f"HTTP {response.status_code} on a signed address", 0.0)
                 self._check(response, start)
-                if self._identity == (0, response.headers.get("ETag")):
+                if self._identity and self._identity[0] == 0:
                     return _Partial(b"", None, None)
                 for piece in response.iter_raw():
                     received += piece[: length - len(received)]
-                    if len(received) < length and time.perf_counter() - began > self._storage.read_deadline_seconds:
+                    if len(received) == length:
+                        break  # what is sent beyond the range may have no end
+                    if time.perf_counter() - began > self._storage.read_deadline_seconds:
                         return _Partial(bytes(received), "no end within the deadline", 0.0)
         except httpx2.TransportError as error:
             return _Partial(bytes(received), f"{type(error).__name__}: {error}", None)
@@ -109,15 +112,18 @@ class HttpFile(RangedFile):
             with self._client.stream(
                 "GET", address, headers={**ask, **(self._headers if same_host else {})}
             ) as response:
-                if not response.is_redirect:
+                if not response.has_redirect_location:
                     yield response, address
                     return
-                address = urljoin(address, response.headers["Location"])
-                if urlsplit(address).scheme not in ("http", "https"):
+                try:
+                    address = urljoin(address, response.headers["Location"])
+                    if urlsplit(address).scheme not in ("http", "https"):
+                        break
+                except ValueError:  # no address at all
                     break
                 if response.status_code in (302, 307) and urlsplit(address).query:
                     self._signed_address = address
-        raise unavailable(self.url, f"redirects without end, last to {urlsplit(address).netloc}")
+        raise unavailable(self.url, "redirects without end, or to what is no web address")
 
     def _check(self, response: httpx2.Response, start: int) -> None:
         """Hold the answer against the range asked for and the file first seen."""
@@ -145,7 +151,7 @@ class HttpFile(RangedFile):
         is_empty = status == 416 and found is not None and found[2] == "0"
         if found is None or not (is_empty or (status == 206 and int(found[1] or -1) == start)):
             raise changed(self.url, f"bytes from {start}", f"status {status}, Content-Range {content_range!r}")
-        identity = (int(found[2]), response.headers.get("ETag"))
+        identity = (int(found[2]), response.headers.get("ETag") or response.headers.get("Last-Modified"))
         self._identity = self._identity or identity
         if identity != self._identity:
             raise changed(self.url, f"size and ETag {self._identity}", f"{identity}")
