@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from mappool_assets.lib import sql_files
-from mappool_assets.lib.errors import MissingInput, SourceChanged
+from mappool_assets.lib.errors import BadSetting, MissingInput, SourceChanged
 from mappool_assets.lib.lake import Lake
+from mappool_assets.lib.publish import corpus as corpus_module
 from mappool_assets.lib.publish import publisher
 from mappool_assets.lib.publish.corpus import CorpusShard, read_corpus
 from mappool_assets.lib.publish.dataset_card import CardSettings
@@ -332,6 +333,17 @@ def test_a_shard_filtered_again_meanwhile_is_not_published_under_its_old_name(la
     write_maps(lake, A, 3, threshold=0.5)
     with pytest.raises(SourceChanged, match="Publish again"):
         write_published_file(lake, shard, tmp_path / "file.parquet")
+
+
+def test_a_part_with_too_many_files_is_refused_before_anything_is_sent(
+    lake: Lake, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corpus_module, "MOST_FILES_A_PART", 2)
+    assert publish(lake, folder).shards == 3  # two of them in one part
+    monkeypatch.setattr(corpus_module, "MOST_FILES_A_PART", 1)
+    with pytest.raises(BadSetting, match="2 files in part_a"):
+        publish(lake, folder / "other")
+    assert not (folder / "other").exists()
 
 
 def test_nothing_to_publish_says_what_to_do(tmp_path: Path, folder: Path) -> None:

@@ -10,7 +10,7 @@ from itertools import groupby
 import pyarrow as pa
 
 from mappool_assets.lib import sql_files
-from mappool_assets.lib.errors import MissingInput
+from mappool_assets.lib.errors import BadSetting, MissingInput
 from mappool_assets.lib.evaluation import Evaluation
 from mappool_assets.lib.lake import Lake, Provenance
 from mappool_assets.lib.publish.take_down import NO_TAKE_DOWN, TakeDown, find_taken_down
@@ -18,6 +18,7 @@ from mappool_assets.lib.screen_audit import ScreenAudit
 
 TAKEN_DOWN = "taken_down"  # the reason of rows that are maps in the lake and not published
 MISSING_TABLE = "mappool/missing_shards"
+MOST_FILES_A_PART = 9_999  # the Hub takes fewer than 10,000 entries a folder
 MISSING_SCHEMA = pa.schema([("shard", pa.string()), ("reason", pa.string())])
 
 
@@ -132,6 +133,8 @@ def read_corpus(lake: Lake, take_down: TakeDown = NO_TAKE_DOWN) -> Corpus:
     ------
     MissingInput
         None is scored.
+    BadSetting
+        A part would hold more than :data:`MOST_FILES_A_PART` files.
     """
     rows = sql_files.run(lake, "reports/corpus").to_pylist()
     if not rows:
@@ -150,6 +153,7 @@ def read_corpus(lake: Lake, take_down: TakeDown = NO_TAKE_DOWN) -> Corpus:
     shards = tuple(CorpusShard(**row, taken_down=taken_down.get(row["shard"], ())) for row in rows)
     if hits := sum(len(shard.taken_down) for shard in shards):
         dropped[TAKEN_DOWN] = hits
+    _check_parts(shards, lake.root)
     backlog = sql_files.run(lake, "reports/backlog").to_pylist()
     return Corpus(
         shards=shards,
@@ -157,6 +161,18 @@ def read_corpus(lake: Lake, take_down: TakeDown = NO_TAKE_DOWN) -> Corpus:
         rows_dropped=dict(sorted(dropped.items(), key=lambda item: (-item[1], item[0]))),
         evaluations=_evaluations(lake),
     )
+
+
+def _check_parts(shards: tuple[CorpusShard, ...], where: str) -> None:
+    part, files = Counter(shard.part for shard in shards).most_common(1)[0]
+    if files > MOST_FILES_A_PART:
+        raise BadSetting(
+            "A part would hold too many files",
+            where=where,
+            rule=f"at most {MOST_FILES_A_PART:,} files a part, as the Hub takes no more a folder",
+            got=f"{files:,} files in {part}",
+            action="Lay out the pool in more folders, which become the parts, and list it anew.",
+        )
 
 
 def write_missing_shards(lake: Lake, corpus: Corpus) -> None:
