@@ -65,13 +65,30 @@ def new_pool_shards(pool: PoolResource, lake: LakeResource) -> dg.RunRequest | d
 def publish_when_enough(
     context: dg.SensorEvaluationContext, publishing: PublishResource
 ) -> dg.RunRequest | dg.SkipReason:
-    """Publish once enough shards (MAPPOOL_PUBLISH_AFTER_SHARDS) have been filtered since the last publish."""
-    last = context.instance.fetch_materializations(published_dataset.key, limit=1).records
-    after = last[0].storage_id if last else 0
-    new = newly_filtered(context.instance, after, enough=publishing.after_shards)
-    if len(new) < publishing.after_shards:
-        return dg.SkipReason(f"{len(new)} of {publishing.after_shards} shards filtered since the last publish")
-    return dg.RunRequest(run_key=f"after-{after}")  # once: while it is under way or failed, no second one is asked for
+    """Publish once enough shards (MAPPOOL_PUBLISH_AFTER_SHARDS) have been filtered.
+
+    They are counted from when the last publish began, as what is filtered meanwhile is not in it, or from when one was
+    last asked for: a publish that fails is asked for again after as many further shards.
+    """
+    after = max(last_publish_began(context.instance), int(context.cursor or 0))
+    enough = max(1, publishing.after_shards)
+    new = newly_filtered(context.instance, after, enough=enough)
+    if len(new) < enough:
+        return dg.SkipReason(f"{len(new)} of {enough} shards filtered since the last publish")
+    newest = context.instance.fetch_materializations(shard_maps.key, limit=1).records[0].storage_id
+    context.update_cursor(str(newest))
+    return dg.RunRequest(run_key=f"after-{after}")
+
+
+def last_publish_began(instance: dg.DagsterInstance) -> int:
+    """Return the event with which the last successful publish was planned; 0 where there was none."""
+    last = instance.fetch_materializations(published_dataset.key, limit=1).records
+    if not last:
+        return 0
+    planned = instance.get_records_for_run(
+        last[0].run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED, limit=1
+    ).records
+    return planned[0].storage_id if planned else last[0].storage_id
 
 
 def newly_filtered(instance: dg.DagsterInstance, after: int, *, enough: int) -> set[str]:

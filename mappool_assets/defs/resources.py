@@ -200,7 +200,15 @@ class PublishResource(dg.ConfigurableResource):
         return self.model_target or str(beside / "published_model")
 
     def open_model_target(self) -> PublishTarget:
-        """Return where the model goes."""
+        """Return where the model goes; :class:`BadSetting` where the dataset goes too, as both have a card."""
+        if Path(self.model_address()).absolute() == Path(self.target).absolute():
+            raise BadSetting(
+                "Dataset and model cannot share a folder",
+                where="MAPPOOL_PUBLISH_MODEL_TO",
+                rule="another folder than MAPPOOL_PUBLISH_TO",
+                got=repr(self.model_target),
+                action="Name another folder, or none for the default.",
+            )
         return model_target(self.model_address(), hub_endpoint=self.hub_endpoint or None, is_private=self.is_private)
 
 

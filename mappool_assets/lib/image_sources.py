@@ -6,6 +6,7 @@ import functools
 import itertools
 import os
 import stat
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,8 +21,9 @@ from mappool_assets.lib.web_fetch import FetchRefused, WebFetcher
 # An uncompressed RGB image of as many pixels as are decoded has no more; only compressed files are expected.
 MAX_FILE_BYTES = 3 * MAX_PIXELS
 
-# Read, fetched and decoded at once: enough to hide the web's latency. At most as many wait decoded, each up to 256 MiB.
+# Read and fetched at once: enough to hide the web's latency. At most as many wait decoded, each up to 256 MiB.
 READERS = 8
+_decoding = threading.Lock()  # a large transparent image takes 1.4 GB while it is laid on white: one at a time
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,9 @@ def open_images(sources: Iterable[str | os.PathLike[str]], fetcher: WebFetcher) 
 
 def _opened(source: str, read: Callable[[], bytes]) -> OpenedImage:
     try:
-        return OpenedImage(source, open_image(read()))
+        content = read()
+        with _decoding:
+            return OpenedImage(source, open_image(content))
     except (_FileRefused, FetchRefused, ImageRefused) as refusal:
         return OpenedImage(source, error=refusal.reason, detail=refusal.detail)
     except FileNotFoundError:

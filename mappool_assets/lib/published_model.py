@@ -191,7 +191,8 @@ def _encoder(config: Mapping[str, Any], encoder_id: str, where: str) -> EncoderD
         raise _unusable(f"{where}/{CONFIG_NAME}", rule, f"{type(error).__name__}: {error}") from error
     names = encoder.model, encoder.pretrained
     is_named = all(isinstance(name, str) and ":" not in name for name in names) and "/".join(names) == encoder_id  # type: ignore[arg-type]
-    if encoder.encoder_id != encoder_id or not (is_named or names == (None, None)):
+    is_known = isinstance(encoder.preprocessing, dict) and (is_named or names == (None, None))
+    if encoder.encoder_id != encoder_id or not is_known:
         got = f"{encoder.encoder_id}, model {encoder.model}, pretrained {encoder.pretrained}"
         raise _unusable(f"{where}/{CONFIG_NAME}", f"the classifier's encoder, {encoder_id}", got)
     return encoder
@@ -221,14 +222,15 @@ def _downloaded(address: str, endpoint: str | None) -> Path:
             got=str(error).splitlines()[0],
             action="Check the name; a private or gated model needs HF_TOKEN or `hf auth login`.",
         ) from error
-    except (httpx2.HTTPError, OSError) as error:
+    except (httpx2.HTTPError, OSError, json.JSONDecodeError, KeyError, TypeError) as error:  # the last three: no Hub
+        said = re.sub(r"\?\S+", "?…", (str(error).splitlines() or [""])[0])  # without a signature
         raise SourceUnavailable(
-            "The Hub does not answer",
+            "The Hub does not answer as it should",
             where=address,
             rule="a model that can be downloaded",
-            got=f"{type(error).__name__}: {error}",
-            action="Try again later.",
-        ) from error
+            got=f"{type(error).__name__}: {said}",
+            action="Check that the Hub can be reached and lets you read the model; or try again later.",
+        ) from None
 
 
 def _bad_address(address: str, got: str) -> BadSetting:

@@ -45,7 +45,7 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
         try:
             then, now = (email.utils.parsedate_to_datetime(text) for text in (asked, headers.get("Date", "")))
             return min(max((then - now).total_seconds(), 0.0), LONGEST_WAIT_SECONDS)
-        except (TypeError, ValueError):  # no date, or one with and one without a time zone
+        except (TypeError, ValueError, OverflowError):  # no date, one without a time zone, an absurd time zone
             return None
     left = re.search(r"\br=0\b.*?\bt=(\d+)", headers.get("RateLimit", ""))
     return min(float(left[1]), LONGEST_WAIT_SECONDS) if left else None

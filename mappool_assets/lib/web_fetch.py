@@ -184,7 +184,7 @@ def _retry_after_seconds(headers: httpx2.Headers) -> float | None:
     try:
         then, now = (email.utils.parsedate_to_datetime(text) for text in (value, headers.get("Date", "")))
         return max(0.0, (then - now).total_seconds())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

@@ -31,3 +31,7 @@ NOON = "Wed, 21 Oct 2015 12:00:00 GMT"
 )
 def test_the_wait_is_what_the_server_asks_up_to_a_bound(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after_seconds(headers) == seconds
+
+
+def test_an_absurd_time_zone_is_no_date():
+    assert retry_after_seconds({"Retry-After": "Mon, 01 Jan 2024 00:00:00 +9999999999999999999999999"}) is None

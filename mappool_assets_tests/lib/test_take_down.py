@@ -95,7 +95,7 @@ def test_no_text_is_understood_otherwise_than_line_by_line(text: str) -> None:
         listed = parse_take_down(text, "list")
     except BadSetting:
         return
-    entries = {line.split(" #")[0].strip() for line in text.split("\n")}
+    entries = {line.split(" #")[0].strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")}
     assert listed.entry_count <= len({entry for entry in entries if entry and not entry.startswith("#")})
 
 
@@ -259,3 +259,10 @@ def test_a_corpus_without_a_list_is_as_it_always_was(lake: Lake) -> None:
     """Records of earlier versions hold: what they say a file was made from is what an unaffected file is made from."""
     shard = read_corpus(lake, NO_TAKE_DOWN).shards[0]
     assert made_from(shard) == fingerprint({"maps": shard.fingerprint, "format": FORMAT})
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
+def test_lines_of_any_system_end_where_they_end(end):
+    uids = ["0" * 32, "1" * 32]
+    text = end.join(["# asked by mail", f"{uids[0]}  # first", uids[1], ""])
+    assert parse_take_down(text, "list").uids == set(uids)

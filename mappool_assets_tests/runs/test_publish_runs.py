@@ -4,6 +4,8 @@ import dagster as dg
 import numpy as np
 import pytest
 
+from mappool_assets.definitions import build_defs
+from mappool_assets.lib.errors import BadSetting
 from mappool_assets_tests.hub_double import WRITE, HubDouble, without_xet
 from mappool_assets_tests.runs.conftest import QUIET, platform_in
 
@@ -99,17 +101,24 @@ def test_a_take_down_list_that_is_not_there_stops_the_publish(filtered):
     assert not (platform.folder / "published").exists()
 
 
-def tick(platform):
+def resources_of(platform):
+    return {name: platform.defs.resources[name] for name in ("lake", "pool", "filtering", "encoder")}
+
+
+def tick(platform, cursor=None):
     resources = {"publishing": platform.defs.resources["publishing"]}
-    with dg.build_sensor_context(platform.instance, definitions=platform.defs, resources=resources) as context:
+    with dg.build_sensor_context(
+        platform.instance, definitions=platform.defs, resources=resources, cursor=cursor
+    ) as context:
         return platform.defs.resolve_sensor_def("publish_when_enough").evaluate_tick(context)
 
 
 def test_the_sensor_publishes_when_enough_new_shards_were_filtered(filtered):
     platform, shards = filtered
     platform = set_to(platform, MAPPOOL_PUBLISH_AFTER_SHARDS="3")
-    (request,) = tick(platform).run_requests
-    assert tick(platform).run_requests[0].run_key == request.run_key  # one run, however often it looks
+    first = tick(platform)
+    (request,) = first.run_requests
+    assert "0 of 3" in tick(platform, first.cursor).skip_message  # one run, however often it looks
     published(platform)
     assert "0 of 3" in tick(platform).skip_message
     assert platform.materialise("shard_maps", shards=shards).success  # unchanged, skipped
@@ -118,4 +127,39 @@ def test_the_sensor_publishes_when_enough_new_shards_were_filtered(filtered):
     assert platform.materialise("shard_maps", shards=shards[:1], config={"force": True}).success
     assert "1 of 3" in tick(platform).skip_message
     assert platform.materialise("shard_maps", shards=shards, config={"force": True}).success
-    assert tick(platform).run_requests[0].run_key != request.run_key
+    second = tick(platform)
+    assert second.run_requests[0].run_key != request.run_key
+    assert platform.materialise("shard_maps", shards=shards, config={"force": True}).success  # that publish failed
+    third = tick(platform, second.cursor)
+    assert third.run_requests[0].run_key not in (request.run_key, second.run_requests[0].run_key)
+
+
+def test_what_is_filtered_while_a_publish_runs_counts_for_the_next(filtered, monkeypatch):
+    platform, shards = filtered
+    platform = set_to(platform, MAPPOOL_PUBLISH_AFTER_SHARDS="3")
+    check_names = []
+
+    class Busy(type(platform.defs.resources["publishing"])):
+        def card(self):
+            if not check_names:  # in the midst of the publish
+                check_names.append("filtered")
+                assert platform.materialise("shard_maps", shards=shards, config={"force": True}).success
+            return super().card()
+
+    publishing = platform.defs.resources["publishing"]
+    busy = build_defs(**{**resources_of(platform), "publishing": Busy(**publishing.model_dump())})
+    result = busy.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=platform.instance, run_config=QUIET, asset_selection=[dg.AssetKey(["mappool", "published_dataset"])]
+    )
+    assert result.success
+    assert len(tick(platform).run_requests) == 1
+
+
+def test_dataset_and_model_do_not_share_a_folder_and_an_empty_address_is_none(filtered):
+    platform, _ = filtered
+    shared = set_to(platform, MAPPOOL_PUBLISH_MODEL_TO=str(platform.folder / "published"))
+    with pytest.raises(BadSetting, match="cannot share a folder"):
+        shared.defs.resources["publishing"].open_model_target()
+    nowhere = set_to(platform, MAPPOOL_PUBLISH_TO="")
+    with pytest.raises(BadSetting, match="cannot be published there"):
+        nowhere.defs.resources["publishing"].open_target()

@@ -121,8 +121,8 @@ people. Nothing was added to what CommonPool publishes but the score.
 
 Ask through {contact}
 for the removal of an entry, with its `uid`, `url` or `sha256`. It leaves the files and `datacomp_subset.npy` with the
-next publish and stays out; revisions from before still hold it. {kept_out} kept out so at present. An image that is
-taken off its web page can no longer be fetched through this index, but its entry stays until it is removed.
+next publish and stays out; revisions and tags from before still hold it. {kept_out} kept out so at present. An image
+that is taken off its web page can no longer be fetched through this index, but its entry stays until it is removed.
 """
 
 

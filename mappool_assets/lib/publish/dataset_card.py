@@ -223,9 +223,10 @@ def _accuracy(corpus: Corpus) -> str:
 
 def _accuracy_known(corpus: Corpus, evaluations: Sequence[Evaluation], chosen: Evaluation) -> str:
     maps = chosen.true_positives + chosen.false_negatives
+    made = f"{sum(shard.classifier_id == chosen.classifier_id for shard in corpus.shards):,}"
     return f"""
-On {chosen.rows:,} labelled images that were not trained on, of which {maps:,} are maps; the method in bold made this
-corpus, the paper's figures are for its own images:
+On {chosen.rows:,} labelled images that were not trained on, of which {maps:,} are maps; the method in bold made
+{made} of the {len(corpus.shards):,} shards, the paper's figures are for its own images:
 
 {accuracy_markdown(evaluations, chosen=chosen.method)}
 

@@ -110,7 +110,8 @@ def publish(
     take_down : TakeDown
         Maps that must not be published.
     is_dry_run : bool
-        Change nothing, neither target nor lake, but make every file that would be sent, and report.
+        Change nothing, neither target nor lake (a folder's remembered checksums aside), but make every file that would
+        be sent, and report.
 
     Raises
     ------

@@ -18,6 +18,7 @@ RULE = (
 MAX_BYTES = 64 * 2**20  # about a million entries; whatever is larger is another file
 SHOWN_CHARACTERS = 100
 
+LINE_END = re.compile(r"\r\n?|\n")  # a lone CR too: else a comment would swallow all that follows
 COMMENT = re.compile(r"(?:^|\s)#.*")  # not within an address, where # begins a fragment
 KINDS = {
     "uids": re.compile(r"[0-9a-f]{32}", re.IGNORECASE),
@@ -97,7 +98,7 @@ def parse_take_down(text: str, where: str) -> TakeDown:
     (['https://maps.example/1.png#top'], ['abababababababababababababababab'])
     """
     found: dict[str, set[str]] = {kind: set() for kind in KINDS}
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(LINE_END.split(text), start=1):
         entry = COMMENT.sub("", line).strip()
         if not entry:
             continue

@@ -47,7 +47,7 @@ def dataset_name(address: str) -> str | None:
 def _target(
     address: str, form: re.Pattern[str], rule: str, repo_type: str, hub_endpoint: str | None, is_private: bool
 ) -> PublishTarget:
-    if "://" not in address:
+    if address.strip() and "://" not in address:
         return FolderTarget(Path(address))
     found = form.fullmatch(address)
     if found is None:
@@ -55,7 +55,7 @@ def _target(
             f"A {repo_type} cannot be published there",
             where="publishing",
             rule=f"a folder or {rule}",
-            got=address,
+            got=repr(address),
             action="Correct MAPPOOL_PUBLISH_TO (dataset) or MAPPOOL_PUBLISH_MODEL_TO (model).",
         )
     return HubTarget(found["name"], endpoint=hub_endpoint, is_private=is_private, repo_type=repo_type)
