@@ -14,6 +14,7 @@ from mappool_assets.lib.screen import ScreenedClassifier
 # step's work. Without a miss there at most 0.08 % of the refused rows are maps, with 95 % confidence; over 100 shards
 # 0.0008 %.
 REFUSED_A_SAMPLED_ROW = 128
+LEAST_SAMPLED_ROWS = 1000  # about so many of a smaller shard, as few rows would bound nothing
 CONFIDENCE = 0.95
 
 
@@ -53,6 +54,7 @@ class ScreenAudit:
         scores: npt.NDArray[np.float32],
         *,
         shard: str,
+        shard_rows: int,
         start: int,
     ) -> None:
         """Score some refused rows of a block in place, and count.
@@ -63,12 +65,13 @@ class ScreenAudit:
             Of the rows that were screened.
         scores : array of shape (n,)
             What the scorer said of them: minus infinity is refused.
-        shard, start
-            The shard's key and the block's first row: the same rows are drawn each time.
+        shard, shard_rows, start
+            The shard's key and rows, and the block's first row: the same rows are drawn each time, in proportion to
+            what each block refused.
         """
         refused = np.flatnonzero(np.isneginf(scores))
         seed = int.from_bytes(hashlib.sha256(f"{shard} {start}".encode()).digest()[:8])
-        count = -(-len(refused) // REFUSED_A_SAMPLED_ROW)
+        count = -(-len(refused) // max(1, min(REFUSED_A_SAMPLED_ROW, shard_rows // LEAST_SAMPLED_ROWS)))
         sampled = np.sort(np.random.default_rng(seed).choice(refused, count, replace=False))
         scores[sampled] = scorer.classifier.scores(embeddings[sampled])
         self.refused += len(refused)

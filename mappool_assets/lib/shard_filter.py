@@ -169,7 +169,9 @@ def _judge(block: Block, scorer: Scorer, report: ShardReport) -> tuple[np.ndarra
         vectors = vectors[is_left]
     left_scores = scorer.scores(vectors)
     if report.screen is not None and isinstance(scorer, ScreenedClassifier):
-        report.screen.score_sample(scorer, vectors, left_scores, shard=report.shard, start=block.start)
+        report.screen.score_sample(
+            scorer, vectors, left_scores, shard=report.shard, shard_rows=report.rows_in, start=block.start
+        )
     scores[is_left] = left_scores
     inner = np.clip(left_scores[np.isfinite(left_scores)], HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1])
     report.score_counts += np.histogram(inner, HISTOGRAM_EDGES)[0]

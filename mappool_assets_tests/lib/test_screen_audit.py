@@ -4,13 +4,12 @@ from scipy.stats import binom
 from threadpoolctl import threadpool_limits
 
 from mappool_assets.demo.commonpool import shard_key, synthetic_rows, write_shard
-from mappool_assets.lib import screen_audit
 from mappool_assets.lib.decision import SVM
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.pool import list_pool
 from mappool_assets.lib.ranged_file.base import Storage
 from mappool_assets.lib.screen import Screen, ScreenedClassifier
-from mappool_assets.lib.screen_audit import REFUSED_A_SAMPLED_ROW, ScreenAudit
+from mappool_assets.lib.screen_audit import ScreenAudit
 from mappool_assets.lib.screen_calibration import calibrate_screen
 from mappool_assets.lib.shard_filter import filter_shard
 
@@ -46,7 +45,7 @@ def test_with_and_without_screen_the_same_maps(svm, shard, tmp_path):
     screened = filter_shard(shard, ScreenedClassifier(classifier, screen), Lake(str(tmp_path / "fast")), Storage(), {})
     assert exact.screen is None
     assert 0 < screened.screen.refused < 3_000
-    sampled = -(-screened.screen.refused // REFUSED_A_SAMPLED_ROW)
+    sampled = -(-screened.screen.refused // 3)  # a thousand of 3,000 rows
     assert (screened.screen.sampled, screened.screen.missed) == (sampled, 0)
     assert screened.rows_dropped == exact.rows_dropped
     fast, slow = maps_of(Lake(str(tmp_path / "fast"))), maps_of(Lake(str(tmp_path / "exact")))
@@ -60,9 +59,8 @@ def blind(classifier, screen):
     return ScreenedClassifier(classifier, Screen(screen.classifier_id, screen.arrays, parameters))
 
 
-def test_a_blind_screen_is_found_out_and_what_the_sample_found_is_kept(svm, shard, tmp_path, monkeypatch):
+def test_a_blind_screen_is_found_out_and_what_the_sample_found_is_kept(svm, shard, tmp_path):
     classifier, screen = svm
-    monkeypatch.setattr(screen_audit, "REFUSED_A_SAMPLED_ROW", 3)  # a larger sample
     lake = Lake(str(tmp_path / "lake"))
     report = filter_shard(shard, blind(classifier, screen), lake, Storage(), {"classifier_id": "a", "screen_id": "b"})
     audit = report.screen
