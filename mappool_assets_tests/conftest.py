@@ -4,9 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from mappool_assets.demo.commonpool import ShardRows, shard_key, synthetic_rows, write_shard
 from mappool_assets.demo.world import World, build_world
+
+settings.register_profile("no clock", deadline=None)  # a busy machine is no failure
+settings.load_profile("no clock")
 
 
 @pytest.fixture(scope="session")
