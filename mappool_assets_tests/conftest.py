@@ -1,6 +1,6 @@
 """What many tests stand on: a small world and synthetic shards."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +8,7 @@ from hypothesis import settings
 
 from mappool_assets.demo.commonpool import ShardRows, shard_key, synthetic_rows, write_shard
 from mappool_assets.demo.world import World, build_world
+from mappool_assets_tests.hub_double import WRITE, HubDouble, without_xet
 
 settings.register_profile("no clock", deadline=None)  # a busy machine is no failure
 settings.load_profile("no clock")
@@ -30,3 +31,12 @@ def synthetic_shard(tmp_path) -> Callable[..., tuple[Path, Path, ShardRows]]:
         return *write_shard(tmp_path / "pool", shard_key("synthetic", seed), rows), rows
 
     return write
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch) -> Iterator[HubDouble]:
+    """A Hub on loopback without Xet, to which this process may write."""
+    without_xet(monkeypatch)
+    monkeypatch.setenv("HF_TOKEN", WRITE)
+    with HubDouble(tmp_path) as hub:
+        yield hub

@@ -22,6 +22,16 @@ def shard_key(first: str, number: int = 0) -> str:
     return f"{first}{number:031x}"
 
 
+A, A2, B, C, D = shard_key("a"), shard_key("a", 2), shard_key("b"), shard_key("c"), shard_key("d")
+
+
+def write_flat_pool(lake: Lake) -> None:
+    """List five shards in no folder and write the maps of three: three rows, two, and none."""
+    write_pool(lake, dict.fromkeys((A, A2, B, C, D), ""))
+    for key, rows in ((A, 3), (A2, 2), (B, 0)):
+        write_maps(lake, key, rows)
+
+
 def write_pool(lake: Lake, shards: Mapping[str, str], unlisted: Sequence[str] = ()) -> None:
     """List shards, by key, in their parts."""
     rows = [

@@ -217,13 +217,14 @@ class MapClassifier:
 
     def _sharpen_near_threshold(self, embeddings: FloatArray, scores: npt.NDArray[np.float32]) -> None:
         """Recompute in float64 the rows whose side of the threshold float32 cannot tell, in place."""
-        (near,) = np.nonzero(np.abs(scores - np.float32(self.threshold)) <= self._float32_error)
+        (near,) = np.nonzero(np.abs(scores - np.float32(self.threshold)) <= self.float32_error)
         for start in range(0, len(near), BLOCK_ROWS):
             rows = near[start : start + BLOCK_ROWS]
             scores[rows] = self._svm_scores(embeddings[rows].astype(np.float64))
 
     @functools.cached_property
-    def _float32_error(self) -> float:
+    def float32_error(self) -> float:
+        """Most by which rounding moves an SVM's float32 score of a unit vector (``FLOAT32_ERROR_BOUND``)."""
         support = self.arrays["support_vectors"]
         kernel_bound = self.parameters["gamma"] * float(np.einsum("nd,nd->n", support, support).max())
         kernel_bound += abs(self.parameters["coef0"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ def from_bytes(model: bytes, document: bytes, where: str) -> ClassifierRecord:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    fields = _parsed(document, where)
+    fields = parsed_document(document, f"{where}/{DOCUMENT_NAME}", _unusable)
     digest = hashlib.sha256(model).hexdigest()
     if fields.get("model_sha256") != digest:
         raise _unusable(
@@ -157,15 +157,30 @@ def load_classifier(folder: Path) -> ClassifierRecord:
     return from_bytes((folder / MODEL_NAME).read_bytes(), (folder / DOCUMENT_NAME).read_bytes(), where=str(folder))
 
 
-def _parsed(document: bytes, where: str) -> dict[str, Any]:
+def parsed_document(document: bytes, where: str, refused: Callable[[str, str, str], BadModel]) -> dict[str, Any]:
+    """Return the fields of a classifier's document, known to be of this format.
+
+    Parameters
+    ----------
+    document : bytes
+        JSON, with whatever other fields.
+    where : str
+        Its file.
+    refused : callable
+        Makes the error, of where, rule and got.
+
+    Raises
+    ------
+    BadModel
+        It is no JSON, or of another format or version.
+    """
     try:
         fields = json.loads(document)
-    except ValueError as error:
-        raise _unusable(f"{where}/{DOCUMENT_NAME}", "JSON", str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise refused(where, "JSON", str(error)) from error
     found = (fields.get("format"), fields.get("format_version")) if isinstance(fields, dict) else type(fields)
     if found != (FORMAT, FORMAT_VERSION):
-        rule = f"format {FORMAT!r}, version {FORMAT_VERSION}"
-        raise _unusable(f"{where}/{DOCUMENT_NAME}", rule, str(found))
+        raise refused(where, f"format {FORMAT!r}, version {FORMAT_VERSION}", str(found))
     return fields
 
 

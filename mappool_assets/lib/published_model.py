@@ -24,13 +24,14 @@ from typing import Any
 from mappool_assets.lib import model_parity
 from mappool_assets.lib.encoder import LOCAL_PREFIX, ClipEncoder, check_torch_pair
 from mappool_assets.lib.errors import BadModel, BadSetting, MissingInput, SourceUnavailable
-from mappool_assets.lib.model_file import FORMAT, FORMAT_VERSION, MODEL_NAME, ClassifierRecord, from_bytes
+from mappool_assets.lib.model_file import MODEL_NAME, ClassifierRecord, from_bytes, parsed_document
 
 CONFIG_NAME, PARITY_NAME, SUMS_NAME = "config.json", "parity.safetensors", "SHA256SUMS"
 CARD_NAME, SKOPS_NAME = "README.md", "model.skops"
 READ_NAMES = (SUMS_NAME, CONFIG_NAME, MODEL_NAME, PARITY_NAME)
 
-HUB_ADDRESS = re.compile(r"hf://(?!datasets/|spaces/|models/)(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+MODEL_ADDRESS = r"hf://(?!datasets/|spaces/|models/)(?P<name>[\w.-]+/[\w.-]+)"
+HUB_ADDRESS = re.compile(rf"{MODEL_ADDRESS}(?:@(?P<revision>[\w./-]+))?")
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def read_model(files: Mapping[str, bytes], where: str) -> PublishedModel:
         As :func:`load_published_model`.
     """
     _check_sums(files, where)
-    config = _parsed(files[CONFIG_NAME], where)
+    config = parsed_document(files[CONFIG_NAME], f"{where}/{CONFIG_NAME}", _unusable)
     record = from_bytes(files[MODEL_NAME], files[CONFIG_NAME], where)
     encoder = _encoder(config, record.classifier.encoder_id, where)
     difference = model_parity.largest_difference(record.classifier, files[PARITY_NAME], f"{where}/{PARITY_NAME}")
@@ -166,17 +167,6 @@ def _check_sums(files: Mapping[str, bytes], where: str) -> None:
         digest = hashlib.sha256(files[name]).hexdigest()
         if name != SUMS_NAME and sums.get(name) != digest:
             raise _unusable(f"{where}/{name}", f"SHA-256 {sums.get(name)}, as {SUMS_NAME} says", f"SHA-256 {digest}")
-
-
-def _parsed(config: bytes, where: str) -> dict[str, Any]:
-    try:
-        fields = json.loads(config)
-    except (ValueError, RecursionError) as error:
-        raise _unusable(f"{where}/{CONFIG_NAME}", "JSON", str(error)) from error
-    found = (fields.get("format"), fields.get("format_version")) if isinstance(fields, dict) else type(fields)
-    if found != (FORMAT, FORMAT_VERSION):
-        raise _unusable(f"{where}/{CONFIG_NAME}", f"format {FORMAT!r}, version {FORMAT_VERSION}", str(found))
-    return fields
 
 
 def _encoder(config: Mapping[str, Any], encoder_id: str, where: str) -> EncoderDescription:

@@ -38,14 +38,20 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
     >>> retry_after_seconds({}) is None
     True
     """
-    asked = headers.get("Retry-After", "").strip()
-    if asked.isdecimal():
-        return min(float(asked), LONGEST_WAIT_SECONDS)
-    if asked:
-        try:
-            then, now = (email.utils.parsedate_to_datetime(text) for text in (asked, headers.get("Date", "")))
-            return min(max((then - now).total_seconds(), 0.0), LONGEST_WAIT_SECONDS)
-        except (TypeError, ValueError, OverflowError):  # no date, one without a time zone, an absurd time zone
-            return None
+    if headers.get("Retry-After", "").strip():
+        asked = asked_seconds(headers)
+        return None if asked is None else min(asked, LONGEST_WAIT_SECONDS)
     left = re.search(r"\br=0\b.*?\bt=(\d+)", headers.get("RateLimit", ""))
     return min(float(left[1]), LONGEST_WAIT_SECONDS) if left else None
+
+
+def asked_seconds(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that ``Retry-After`` names, not negative and however many; None where it names none."""
+    asked = headers.get("Retry-After", "").strip()
+    if asked.isdecimal():
+        return float(asked)
+    try:
+        then, now = (email.utils.parsedate_to_datetime(text) for text in (asked, headers.get("Date", "")))
+        return max(0.0, (then - now).total_seconds())
+    except (TypeError, ValueError, OverflowError):  # no date, one without a time zone, an absurd time zone
+        return None

@@ -43,8 +43,8 @@ EXACT_ROWS = 16_384  # rows that passed are gathered this many at a time: 25 MB 
 COARSE, FINE = STAGES = ("coarse", "fine")
 
 # Of the distance, in the margins' terms. With 3, the power of what an expansion to second order leaves out, the rare
-# rows far from everything need a larger margin than calibration shows: on three generated pools the margin that loses
-# no map was 0.6 to 1.2 times the calibration rows' largest need in both stages; with these 0.3 to 0.5 and 0.5 to 0.7.
+# rows far from everything need a larger margin than calibration shows: the fine stage needed up to 4.5 times what the
+# calibration rows do with 3, up to 1.95 times with 8 (twelve generated pools, three SVMs).
 REMAINDER_POWERS = {COARSE: 6, FINE: 8}
 
 _SHAPES = {  # dimensions by letter; a letter means one size within a screen

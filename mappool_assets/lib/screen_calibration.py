@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mappool_assets.lib.decision import FLOAT32_ERROR_BOUND, SVM, MapClassifier
+from mappool_assets.lib.decision import SVM, MapClassifier
 from mappool_assets.lib.errors import BadModel
 from mappool_assets.lib.screen import COARSE, FINE, REMAINDER_POWERS, Screen
 
@@ -75,19 +75,11 @@ def calibrate_screen(classifier: MapClassifier, embeddings: npt.NDArray[np.float
     decisive = _nearest(scores, classifier.threshold, unseen)
     distances = np.linalg.norm(embeddings[decisive].astype(np.float64) - arrays["centre"], axis=1)
     distances = np.maximum(distances, LEAST_DISTANCE)
-    margins = {"rounding": _rounding(classifier)}
+    margins = {"rounding": classifier.float32_error}
     for stage, name in _MARGINS.items():
         needed = (scores[decisive] - plain.bounds(embeddings[decisive], stage)) / distances ** REMAINDER_POWERS[stage]
         margins[name] = float(needed.mean() + SAFETY[stage] * (needed.max() - needed.mean()))
     return Screen(classifier.classifier_id, arrays, parameters | margins)
-
-
-def _rounding(classifier: MapClassifier) -> float:
-    """Bound the float32 error of a score or an approximation: most of the kernel sum's, as the exact score does."""
-    support = classifier.arrays["support_vectors"]
-    kernel = classifier.parameters["gamma"] * float(np.vecdot(support, support).max()) + classifier.parameters["coef0"]
-    dual_sum = float(np.abs(classifier.arrays["dual_coefficients"]).sum())
-    return FLOAT32_ERROR_BOUND * dual_sum * max(1.0, abs(kernel) ** classifier.parameters["degree"])
 
 
 def _nearest(scores: npt.NDArray[np.float32], threshold: float, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:

@@ -7,7 +7,6 @@ Environment variables (proxies, ``.netrc``) are ignored: a proxy would dial on o
 from __future__ import annotations
 
 import contextlib
-import email.utils
 import time
 import zlib
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from mappool_assets.lib.guarded_network import (
     deadline_after,
     seconds_left,
 )
+from mappool_assets.lib.retry_after import asked_seconds
 
 ATTEMPTS = 3  # the first try and two retries: more seldom helps with dead hosts, of which the web is full
 FIRST_BACKOFF_SECONDS = 0.5  # doubled each time, where the server names no Retry-After
@@ -163,7 +163,7 @@ class WebFetcher:
                 url,
                 f"the server answered {response.status_code}",
                 response.status_code in TRANSIENT_STATUSES,
-                _retry_after_seconds(response.headers),
+                asked_seconds(response.headers),
             )
         length = response.headers.get("Content-Length", "")
         if length.isdecimal() and int(length) > self.rules.max_bytes:
@@ -174,18 +174,6 @@ class WebFetcher:
             if len(body) > self.rules.max_bytes:
                 raise FetchRefused("too_large", url, f"more than {self.rules.max_bytes} bytes")
         return bytes(body)
-
-
-def _retry_after_seconds(headers: httpx2.Headers) -> float | None:
-    """Read Retry-After; a date is taken relative to the server's own Date, so that our clock plays no part."""
-    value = headers.get("Retry-After", "").strip()
-    if value.isdecimal():
-        return float(value)
-    try:
-        then, now = (email.utils.parsedate_to_datetime(text) for text in (value, headers.get("Date", "")))
-        return max(0.0, (then - now).total_seconds())
-    except (TypeError, ValueError, OverflowError):
-        return None
 
 
 def _decoded(url: str, response: httpx2.Response, max_bytes: int) -> Iterator[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +18,26 @@ from mappool_assets.lib.publish.publish_target import FolderTarget
 from mappool_assets.lib.publish.publisher import PublishReport
 from mappool_assets_tests.hub_double import (
     READ,
-    WRITE,
     Fault,
     HubDouble,
     Request,
     deleted,
     other_writer,
     rate_limited,
-    without_xet,
 )
 from mappool_assets_tests.published_lists import assert_lists_name_only_what_is_there
-from mappool_assets_tests.small_lake import folder_bytes, shard_key, write_maps, write_pool
+from mappool_assets_tests.small_lake import (
+    A2,
+    A,
+    B,
+    C,
+    D,
+    folder_bytes,
+    write_flat_pool,
+    write_maps,
+    write_pool,
+)
 
-A, A2, B, C, D = shard_key("a"), shard_key("a", 2), shard_key("b"), shard_key("c"), shard_key("d")
 REPO = "owner/maps"
 NAME = f"datasets/{REPO}"
 QUICK = Patience(attempts=4, first_wait_seconds=0.01, request_seconds=5.0)
@@ -40,18 +47,8 @@ CARD = CardSettings(repository=REPO)
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     lake = Lake(str(tmp_path / "lake"))
-    write_pool(lake, dict.fromkeys((A, A2, B, C, D), ""))
-    for key, rows in ((A, 3), (A2, 2), (B, 0)):
-        write_maps(lake, key, rows)
+    write_flat_pool(lake)
     return lake
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubDouble]:
-    without_xet(monkeypatch)
-    monkeypatch.setenv("HF_TOKEN", WRITE)
-    with HubDouble(tmp_path) as hub:
-        yield hub
 
 
 def publish(lake: Lake, hub: HubDouble, *, is_dry_run: bool = False) -> PublishReport:

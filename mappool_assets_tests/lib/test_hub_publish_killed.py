@@ -21,12 +21,11 @@ from mappool_assets.lib.publish import publisher
 from mappool_assets.lib.publish.dataset_card import CardSettings
 from mappool_assets.lib.publish.hub_client import Patience
 from mappool_assets.lib.publish.hub_target import HubTarget
-from mappool_assets_tests.hub_double import WRITE, Fault, HubDouble, without_xet
+from mappool_assets_tests.hub_double import WRITE, Fault, HubDouble
 from mappool_assets_tests.hub_repository import HubError, Repository
 from mappool_assets_tests.published_lists import assert_lists_name_only_what_is_there
-from mappool_assets_tests.small_lake import shard_key, write_maps, write_pool
+from mappool_assets_tests.small_lake import A2, A, C, D, write_flat_pool, write_maps, write_pool
 
-A, A2, B, C, D = shard_key("a"), shard_key("a", 2), shard_key("b"), shard_key("c"), shard_key("d")
 REPO = "owner/maps"
 NAME = f"datasets/{REPO}"
 IMPORTED_WHEN_NEEDED = ("duckdb", "pandas", "huggingface_hub.hf_api", "huggingface_hub.repocard_data")
@@ -100,19 +99,14 @@ def publishers() -> Iterator[Publishers]:
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     lake = Lake(str(tmp_path / "lake"))
-    write_pool(lake, dict.fromkeys((A, A2, B, C, D), ""))
-    for key, rows in ((A, 3), (A2, 2), (B, 0)):
-        write_maps(lake, key, rows)
+    write_flat_pool(lake)
     return lake
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubDouble]:
-    without_xet(monkeypatch)
-    monkeypatch.setenv("HF_TOKEN", WRITE)
+def hub(hub: HubDouble, monkeypatch: pytest.MonkeyPatch) -> HubDouble:
     monkeypatch.setattr(publisher, "FILES_PER_COMMIT", FILES_PER_COMMIT)
-    with HubDouble(tmp_path) as hub:
-        yield hub
+    return hub
 
 
 def change_everything(lake: Lake) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -24,7 +24,6 @@ from mappool_assets_tests.hub_double import (
     deleted,
     other_writer,
     rate_limited,
-    without_xet,
 )
 
 REPO = "owner/corpus"
@@ -34,14 +33,6 @@ OWNED = re.compile(r"part_.*|list\.json")
 
 MAPS = b"PAR1 maps PAR1"  # *.parquet goes to large file storage
 LIST = b"[]"
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubDouble]:
-    without_xet(monkeypatch)
-    monkeypatch.setenv("HF_TOKEN", WRITE)
-    with HubDouble(tmp_path) as hub:
-        yield hub
 
 
 def new_target(hub: HubDouble, patience: Patience = QUICK, repo: str = REPO, **options: object) -> HubTarget:

@@ -6,7 +6,6 @@ from mappool_assets.lib.errors import BadSetting
 from mappool_assets.lib.publish.model_publisher import publish_model
 from mappool_assets.lib.publish.publish_target import FolderTarget
 from mappool_assets.lib.publish.targets import model_target
-from mappool_assets_tests.hub_double import WRITE, HubDouble, without_xet
 from mappool_assets_tests.small_lake import folder_bytes
 
 FILES = {
@@ -18,14 +17,6 @@ FILES = {
     "SHA256SUMS": b"sums",
 }
 WITHOUT_SKOPS = {name: content for name, content in FILES.items() if name != "model.skops"} | {"SHA256SUMS": b"less"}
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    without_xet(monkeypatch)
-    monkeypatch.setenv("HF_TOKEN", WRITE)
-    with HubDouble(tmp_path) as double:
-        yield double
 
 
 def test_a_folder_holds_the_files_and_a_second_time_nothing_is_written(tmp_path):

@@ -21,9 +21,19 @@ from mappool_assets.lib.publish.publish_target import FolderTarget, NewFile
 from mappool_assets.lib.publish.published_files import ROWS_PER_GROUP, write_published_file
 from mappool_assets.lib.publish.publisher import PublishReport
 from mappool_assets.lib.publish.take_down import TakeDown
-from mappool_assets_tests.small_lake import folder_bytes, shard_key, write_failure, write_maps, write_pool
+from mappool_assets_tests.small_lake import (
+    A2,
+    A,
+    B,
+    C,
+    D,
+    folder_bytes,
+    write_failure,
+    write_flat_pool,
+    write_maps,
+    write_pool,
+)
 
-A, A2, B, C, D = shard_key("a"), shard_key("a", 2), shard_key("b"), shard_key("c"), shard_key("d")
 LISTS = {"README.md", "SHA256SUMS", "datacomp_subset.npy", "file_list.json", "missing_shards.json"}
 SUBSET_RECORD = "provenance/datacomp_subset.csv"
 
@@ -32,9 +42,7 @@ SUBSET_RECORD = "provenance/datacomp_subset.csv"
 def lake(tmp_path: Path) -> Lake:
     """A flat pool of five shards: three scored, one of them without maps, one failed, one waiting."""
     lake = Lake(str(tmp_path / "lake"))
-    write_pool(lake, dict.fromkeys((A, A2, B, C, D), ""))
-    for key, rows in ((A, 3), (A2, 2), (B, 0)):
-        write_maps(lake, key, rows)
+    write_flat_pool(lake)
     write_failure(lake, C)
     return lake
 

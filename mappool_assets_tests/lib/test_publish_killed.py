@@ -17,17 +17,22 @@ from mappool_assets.lib.publish import publisher
 from mappool_assets.lib.publish.dataset_card import CardSettings
 from mappool_assets.lib.publish.publish_target import FolderTarget
 from mappool_assets_tests.published_lists import assert_lists_name_only_what_is_there
-from mappool_assets_tests.small_lake import folder_bytes, shard_key, write_maps, write_pool
-
-A, A2, B, C, D = shard_key("a"), shard_key("a", 2), shard_key("b"), shard_key("c"), shard_key("d")
+from mappool_assets_tests.small_lake import (
+    A2,
+    A,
+    C,
+    D,
+    folder_bytes,
+    write_flat_pool,
+    write_maps,
+    write_pool,
+)
 
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     lake = Lake(str(tmp_path / "lake"))
-    write_pool(lake, dict.fromkeys((A, A2, B, C, D), ""))
-    for key, rows in ((A, 3), (A2, 2), (B, 0)):
-        write_maps(lake, key, rows)
+    write_flat_pool(lake)
     return lake
 
 

@@ -18,7 +18,7 @@ from mappool_assets.lib.published_model import (
     load_published_model,
     read_model,
 )
-from mappool_assets_tests.hub_double import WRITE, Fault, HubDouble, without_xet
+from mappool_assets_tests.hub_double import Fault
 from mappool_assets_tests.loopback_server import running
 from mappool_assets_tests.small_model import small_model
 
@@ -126,12 +126,9 @@ def test_encoders_are_described_without_their_weights():
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch):
-    without_xet(monkeypatch)
-    monkeypatch.setenv("HF_TOKEN", WRITE)
+def hub(hub, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    with HubDouble(tmp_path) as double:
-        yield double
+    return hub
 
 
 def test_what_is_published_on_the_hub_is_read_from_there(files, hub):

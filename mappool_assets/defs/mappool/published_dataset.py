@@ -14,6 +14,7 @@ from mappool_assets.defs.mappool.shard_maps import shard_maps
 from mappool_assets.defs.metadata import log_progress
 from mappool_assets.defs.resources import LakeResource, PublishResource
 from mappool_assets.lib.publish.corpus import read_corpus
+from mappool_assets.lib.publish.publish_target import PublishTarget
 from mappool_assets.lib.publish.publisher import PublishReport, publish
 from mappool_assets.lib.publish.targets import dataset_name
 from mappool_assets.lib.shard_filter import TABLE as SHARD_MAPS
@@ -57,18 +58,31 @@ def published_dataset(
         )
     with as_failures():
         target = publishing.open_target()
-        report = publish(
-            lake.open(),
-            target,
-            publishing.card(),
-            log_progress(context, "shards"),
-            take_down=publishing.taken_down(),
-        )
+        report = publish_corpus(context, lake, publishing, target)
     yield from sql_check_results(KEY, lake.open(), only=("pool_shards_scored_or_missing",))
     card = target.read("README.md").decode().split("\n---\n", 1)[-1]
     yield dg.MaterializeResult(
         metadata={"card": dg.MetadataValue.md(card), **publish_metadata(report, publishing.target)},
         data_version=dg.DataVersion(report.version),
+    )
+
+
+def publish_corpus(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    lake: LakeResource,
+    publishing: PublishResource,
+    target: PublishTarget,
+    *,
+    is_dry_run: bool = False,
+) -> PublishReport:
+    """Publish the lake's corpus as the settings say, with a live count in the log."""
+    return publish(
+        lake.open(),
+        target,
+        publishing.card(),
+        log_progress(context, "shards"),
+        take_down=publishing.taken_down(),
+        is_dry_run=is_dry_run,
     )
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from mappool_assets.lib.errors import BadSetting
 from mappool_assets.lib.publish.hub_target import HubTarget
 from mappool_assets.lib.publish.publish_target import FolderTarget, PublishTarget
+from mappool_assets.lib.published_model import MODEL_ADDRESS
 
 DATASET = re.compile(r"hf://datasets/(?P<name>[\w.-]+/[\w.-]+)/?")
-MODEL = re.compile(r"hf://(?!datasets/|spaces/|models/)(?P<name>[\w.-]+/[\w.-]+)/?")
+MODEL = re.compile(rf"{MODEL_ADDRESS}/?")
 
 
 def dataset_target(address: str, *, hub_endpoint: str | None = None, is_private: bool = True) -> PublishTarget:
