@@ -27,7 +27,7 @@ from mappool_assets.lib.shard_files import METADATA_COLUMNS, SIMILARITY, Block, 
 from mappool_assets.lib.vectors import as_vectors
 
 TABLE = "mappool/shard_maps"
-CODE_VERSION = "1"  # raise when the same inputs would give other rows
+CODE_VERSION = "2"  # raise when the same inputs would give other rows
 
 BLOCK_ROWS = 16_384  # 25 MB of float16, which malloc reuses; blocks of 50 MB are mapped anew each time (10 % slower)
 KEPT_ROWS_A_WRITE = 1024  # kept rows gathered before l14_txt is read and a row group is written: 3 MB of embeddings
@@ -38,6 +38,7 @@ DROP_REASONS = (
     "null_uid",
     "null_url",
     "null_text",
+    "invalid_utf8",
     "embedding_not_finite",
     "embedding_zero",
     "embedding_not_unit",
@@ -158,6 +159,7 @@ def _judge(block: Block, scorer: Scorer, report: ShardReport) -> tuple[np.ndarra
     vectors = block.images
     faults = {
         **{f"null_{name}": _is_null_or_empty(block.metadata[name]) for name in ("uid", "url", "text")},
+        "invalid_utf8": _is_invalid_utf8(block.metadata),
         **embedding_faults(vectors),
     }
     is_left = np.ones(len(vectors), dtype=bool)
@@ -182,6 +184,25 @@ def _judge(block: Block, scorer: Scorer, report: ShardReport) -> tuple[np.ndarra
 
 def _is_null_or_empty(column: pa.ChunkedArray) -> np.ndarray:
     return pc.equal(pc.fill_null(pc.binary_length(column), 0), 0).to_numpy()
+
+
+def _is_invalid_utf8(metadata: pa.Table) -> np.ndarray:
+    """Tell which rows have a string that is none: parquet does not promise it, and SQL over the lake would fail."""
+    invalid = np.zeros(metadata.num_rows, dtype=bool)
+    for column in metadata.columns:
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid:
+            invalid |= [value is not None and not _is_utf8(value) for value in column.cast(pa.binary()).to_pylist()]
+    return invalid
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class _KeptRows:

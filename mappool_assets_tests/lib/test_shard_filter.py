@@ -140,6 +140,16 @@ def with_values(rows, column, values):
     return dataclasses.replace(rows, table=rows.table.set_column(index, column, array))
 
 
+def with_bytes(rows, column, values):
+    """Replace strings (row → bytes) of a column, unchecked."""
+    index = rows.table.schema.get_field_index(column)
+    changed = [value.encode() if value is not None else None for value in rows.table[column].to_pylist()]
+    for row, value in values.items():
+        changed[row] = value
+    array = pa.array(changed, pa.binary()).view(pa.string())
+    return dataclasses.replace(rows, table=rows.table.set_column(index, column, array))
+
+
 def with_vectors(rows, name, values):
     members = {**rows.members, name: rows.members[name].copy()}
     for row, value in values.items():
@@ -149,10 +159,11 @@ def with_vectors(rows, name, values):
 
 def test_rows_that_break_a_rule_are_dropped_and_counted(rows, linear, filtered):
     kept, _ = expected_maps(rows, linear)
-    a, b, c, d, e, f, g, h = (int(row) for row in kept[:8])
+    a, b, c, d, e, f, g, h, i = (int(row) for row in kept[:9])
     uid = rows.table["uid"][int(kept[-1])].as_py()
     bad = with_values(with_values(rows, "url", {a: None, h: ""}), "text", {b: None, a: None})
     bad = with_values(bad, "uid", {int(kept[-2]): uid, g: None})
+    bad = with_bytes(bad, "text", {i: b"caf\xe9"})
     bad = with_vectors(bad, "l14_img", {c: np.nan, d: 0, e: 3 * rows.members["l14_img"][e]})
     bad = with_vectors(bad, "l14_txt", {f: -rows.members["l14_txt"][f]})
     report, lake = filtered(bad)
@@ -160,6 +171,7 @@ def test_rows_that_break_a_rule_are_dropped_and_counted(rows, linear, filtered):
         "null_uid": 1,
         "null_url": 2,
         "null_text": 1,
+        "invalid_utf8": 1,
         "embedding_not_finite": 1,
         "embedding_zero": 1,
         "embedding_not_unit": 1,
@@ -167,7 +179,7 @@ def test_rows_that_break_a_rule_are_dropped_and_counted(rows, linear, filtered):
         "duplicate_uid": 1,
         "pair_mismatch": 1,
     }
-    assert report.rows_kept == len(kept) - 9
+    assert report.rows_kept == len(kept) - 10
     assert lake.read_table("mappool/shard_maps", KEY).num_rows == report.rows_kept
 
 
