@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -29,8 +31,22 @@ def answer(handler: BaseHTTPRequestHandler, status: int, body: bytes = b"", **he
         handler.wfile.write(body)
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # many clients at once; of what overflows a queue the network loses a second each
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, *_: object) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):  # the client hung up: nothing to tell
+            super().handle_error(*_)
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
 @contextlib.contextmanager
-def running() -> Iterator[LoopbackServer]:
+def running(address: str = "127.0.0.1") -> Iterator[LoopbackServer]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -47,10 +63,9 @@ def running() -> Iterator[LoopbackServer]:
         def log_message(self, *_: object) -> None:
             """Keep quiet."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        server.block_on_close = False
-        served = LoopbackServer(f"http://127.0.0.1:{server.server_port}")
+    is_v6 = ":" in address
+    with (_Server6 if is_v6 else _Server)((address, 0), Handler) as server:
+        served = LoopbackServer(f"http://{f'[{address}]' if is_v6 else address}:{server.server_port}")
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield served
         server.shutdown()

@@ -17,7 +17,7 @@ from mappool_assets.lib.publish.model_files import model_files
 from mappool_assets.lib.train_classifier import train
 from mappool_assets.lib.training_embeddings import write_training_embeddings
 from mappool_assets.lib.training_set import TrainingSetSettings, write_training_set
-from mappool_assets.lib.web_fetch import FetchRules
+from mappool_assets.lib.web.web_fetch import FetchRules
 from mappool_assets_tests.labelled_pictures import encoded, picture
 from mappool_assets_tests.tiny_clip import write_tiny_clip
 

@@ -19,6 +19,8 @@ SELECT
     provenance -> '$.inputs' AS inputs,
     provenance -> '$.origin' AS origin,
     provenance -> '$.measures' AS measures,
+    -- A ledger holds all rows in, not only those kept.
+    coalesce((provenance ->> '$.is_ledger')::BOOLEAN, false) AS is_ledger,
     (provenance ->> '$.rows_in')::BIGINT AS rows_in,
     (provenance ->> '$.rows_kept')::BIGINT AS rows_kept,
     (provenance -> '$.rows_dropped')::MAP(VARCHAR, BIGINT) AS rows_dropped
@@ -72,3 +74,57 @@ CREATE OR REPLACE VIEW shard_failures AS SELECT * FROM read_parquet('lake://mapp
 CREATE VIEW missing_shards AS SELECT NULL::VARCHAR AS shard, NULL::VARCHAR AS reason WHERE false;
 
 CREATE OR REPLACE VIEW missing_shards AS SELECT * FROM read_parquet('lake://mappool/missing_shards/*.parquet');
+
+-- A listing of the folder, empty rather than absent before the first shard's images are fetched.
+CREATE VIEW fetched_shards AS
+SELECT parse_filename(file, true) AS shard FROM glob('lake://mappool/map_images/*.parquet');
+
+-- No map has an image until one is fetched: empty rather than absent.
+CREATE VIEW map_images AS
+SELECT
+    NULL::VARCHAR AS uid, NULL::VARCHAR AS url, NULL::VARCHAR AS expected_sha256, NULL::VARCHAR AS status,
+    NULL::VARCHAR AS detail, NULL::SMALLINT AS attempts, NULL::VARCHAR AS file, NULL::VARCHAR AS extension,
+    NULL::VARCHAR AS mime, NULL::INTEGER AS width, NULL::INTEGER AS height, NULL::BIGINT AS bytes,
+    NULL::VARCHAR AS sha256, NULL::UBIGINT AS perceptual_hash, NULL::UBIGINT AS perceptual_hash_mirrored,
+    NULL::VARCHAR AS shard
+WHERE false;
+
+-- A filter on shard, also list_contains($shards, shard), keeps the other files from being opened.
+CREATE OR REPLACE VIEW map_images AS
+SELECT * EXCLUDE (filename), parse_filename(filename, true) AS shard
+FROM read_parquet('lake://mappool/map_images/*.parquet', filename = true);
+
+CREATE VIEW map_image_failures AS
+SELECT
+    NULL::VARCHAR AS shard, NULL::VARCHAR AS error, NULL::VARCHAR AS what, NULL::VARCHAR AS "where",
+    NULL::VARCHAR AS rule, NULL::VARCHAR AS got, NULL::VARCHAR AS action
+WHERE false;
+
+CREATE OR REPLACE VIEW map_image_failures AS SELECT * FROM read_parquet('lake://mappool/map_image_failures/*.parquet');
+
+-- No image is known to be unique until all are compared: empty rather than absent.
+CREATE VIEW unique_images AS
+SELECT
+    NULL::VARCHAR AS shard, NULL::VARCHAR AS uid, NULL::VARCHAR AS sha256, NULL::BOOLEAN AS is_kept,
+    NULL::VARCHAR AS representative_shard, NULL::VARCHAR AS representative_uid, NULL::VARCHAR AS relation,
+    NULL::SMALLINT AS hash_distance, NULL::FLOAT AS similarity, NULL::INTEGER AS group_size
+WHERE false;
+
+CREATE OR REPLACE VIEW unique_images AS SELECT * FROM read_parquet('lake://mappool/unique_images/*.parquet');
+
+-- The host of an address in lower case, without user, port and leading "www."; empty where there is none.
+CREATE MACRO domain_of(address) AS rtrim(regexp_extract(
+    lower(address), '^[a-z][a-z0-9+.-]*://(?:[^/?#\\]*@)?(?:www\.)?(\[[^\]/?#\\]*\]|[^/?#:\\]*)', 1
+), '.');
+
+-- The row is the prompt's number in the group's other tables. Vectors are left out: 3 kB each.
+CREATE VIEW place_queries AS
+SELECT file_row_number::INTEGER AS query, * EXCLUDE (file_row_number, vector)
+FROM read_parquet('lake://geo_subset/place_queries/*.parquet', file_row_number = true);
+
+CREATE VIEW neighbours AS SELECT * FROM read_parquet('lake://geo_subset/neighbours/*.parquet');
+
+-- A ledger: all images that were found, what became of those that are not returned in the column dropped.
+CREATE VIEW geo_images AS SELECT * FROM read_parquet('lake://geo_subset/geo_images/*.parquet');
+
+CREATE VIEW place_counts AS SELECT * FROM read_parquet('lake://geo_subset/place_counts/*.parquet');

@@ -5,6 +5,7 @@ was done. So the asset logs a materialisation of its own for each partition, and
 then counts as failed exactly those that were planned and not materialised.
 """
 
+from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,15 +41,19 @@ class PartitionResult:
 
 
 def materialise_each(
-    context: dg.AssetExecutionContext, results: Iterator[PartitionResult], parents: Sequence[dg.AssetKey]
+    context: dg.AssetExecutionContext,
+    results: Iterator[PartitionResult],
+    *,
+    parents: Sequence[dg.AssetKey] = (),
+    partitioned_parents: Sequence[dg.AssetKey] = (),
 ) -> list[PartitionResult]:
     """Record each partition as its result comes; return the failed ones.
 
     Parameters
     ----------
-    parents : sequence of AssetKey
-        Unpartitioned upstream assets: their current versions are recorded with each partition, without which
-        Dagster would show all of them as out of date.
+    parents, partitioned_parents : sequence of AssetKey
+        Upstream assets without partitions, and with the same: their current versions are recorded with each
+        partition, without which Dagster would show all of them as out of date.
     """
     tags = {"dagster/code_version": context.assets_def.code_versions_by_key[context.asset_key] or ""}
     for parent in parents:
@@ -59,12 +64,18 @@ def materialise_each(
             failed.append(result)
             context.log.error(f"{result.partition}: {result.error}")
             continue
+        of_partition = [_parent_tags(context.instance, parent, result.partition) for parent in partitioned_parents]
         context.log_event(
             dg.AssetMaterialization(
                 context.asset_key,
                 partition=result.partition,
                 metadata=dict(result.metadata),
-                tags={**tags, DATA_VERSION: result.data_version, "dagster/data_version_is_user_provided": "true"},
+                tags={
+                    **tags,
+                    **ChainMap(*of_partition),
+                    DATA_VERSION: result.data_version,
+                    "dagster/data_version_is_user_provided": "true",
+                },
             )
         )
         context.log.info(result.progress)
@@ -81,8 +92,9 @@ def fail_with(failed: Sequence[PartitionResult], planned: int) -> dg.Failure:
     )
 
 
-def _parent_tags(instance: dg.DagsterInstance, parent: dg.AssetKey) -> dict[str, str]:
-    records = instance.fetch_materializations(parent, limit=1).records
+def _parent_tags(instance: dg.DagsterInstance, parent: dg.AssetKey, partition: str | None = None) -> dict[str, str]:
+    wanted = dg.AssetRecordsFilter(parent, asset_partitions=[partition] if partition else None)
+    records = instance.fetch_materializations(wanted, limit=1).records
     if not records:
         return {}
     materialization = records[0].asset_materialization

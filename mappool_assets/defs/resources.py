@@ -11,13 +11,14 @@ from mappool_assets.lib.device_classifier import check_device
 from mappool_assets.lib.encoder import ClipEncoder
 from mappool_assets.lib.errors import BadSetting
 from mappool_assets.lib.lake import Lake
+from mappool_assets.lib.map_images.map_images import ImageSettings
 from mappool_assets.lib.publish.dataset_card import CardSettings
 from mappool_assets.lib.publish.publish_target import PublishTarget
 from mappool_assets.lib.publish.take_down import TakeDown, read_take_down
 from mappool_assets.lib.publish.targets import dataset_name, dataset_target, model_target
 from mappool_assets.lib.ranged_file.base import Storage
 from mappool_assets.lib.training_set import TrainingSetSettings
-from mappool_assets.lib.web_fetch import FetchRules
+from mappool_assets.lib.web.web_fetch import FetchRules
 from mappool_assets.lib.workers import available_cores
 
 Number = TypeVar("Number", int, float)
@@ -63,6 +64,18 @@ SETTINGS = {
     "MAPPOOL_REQUEST_COST_BYTES": Setting(
         "", "Superfluous bytes as cheap as one more request, for kept rows' `l14_txt`; empty: by the kind of store"
     ),
+    "MAPPOOL_IMAGE_FORMAT": Setting("webdataset", "How fetched images are stored: `webdataset` (tars) or `files`"),
+    "MAPPOOL_IMAGE_ATTEMPTS": Setting("3", "Runs that try to fetch an image before it is given up"),
+    "MAPPOOL_USER_AGENT": Setting(
+        "mappool-assets",
+        "The name told to web servers, the first word of which robots.txt is read for; add where their operators reach "
+        "you: `mappool-assets (+https://example.org/contact)`",
+    ),
+    "MAPPOOL_ROBOTS": Setting("1", "0 fetches images against robots.txt and X-Robots-Tag (noai, noimageai, noindex …)"),
+    "MAPPOOL_EGRESS_PROXY": Setting(
+        "", "`http://[user:password@]host:port` through which images are fetched; it then has to refuse addresses"
+    ),
+    "MAPPOOL_SCRATCH": Setting("data/scratch", "Local folder for downloads under way and for what exceeds memory"),
     "MAPPOOL_PUBLISH_TO": Setting("data/published", "Folder or `hf://datasets/user/name` that receives the dataset"),
     "MAPPOOL_PUBLISH_MODEL_TO": Setting(
         "", "Folder or `hf://user/name` that receives the model; empty: `published_model` beside the dataset's folder"
@@ -118,6 +131,34 @@ class WebResource(dg.ConfigurableResource):
         return FetchRules(allow_private_addresses=self.allow_private_addresses)
 
 
+class ImagesResource(dg.ConfigurableResource):
+    """How the images of maps are fetched and stored."""
+
+    archive_format: str = "webdataset"
+    attempts: int = 3
+    user_agent: str = "mappool-assets"
+    obeys_robots: bool = True
+    egress_proxy: str = ""
+    allow_private_addresses: bool = False
+    scratch: str = "data/scratch"
+
+    def settings(self, take_down: TakeDown) -> ImageSettings:
+        """Return how images are fetched and stored, and which are not."""
+        return ImageSettings(
+            rules=FetchRules(
+                allow_private_addresses=self.allow_private_addresses,
+                user_agent=self.user_agent,
+                obeys_robots=self.obeys_robots,
+                obeys_opt_out=self.obeys_robots,
+                egress_proxy=self.egress_proxy or None,
+            ),
+            archive_format=self.archive_format,
+            max_attempts=self.attempts,
+            scratch=Path(self.scratch),
+            take_down=take_down,
+        )
+
+
 class TrainingImagesResource(dg.ConfigurableResource):
     """Labelled images to learn from."""
 
@@ -169,6 +210,28 @@ class FilterResource(dg.ConfigurableResource):
         return self.device
 
 
+class TakeDownResource(dg.ConfigurableResource):
+    """The list of what people asked to be left out."""
+
+    source: str = ""
+    s3_endpoint: str = ""
+    hub_endpoint: str = ""
+
+    def read(self) -> TakeDown:
+        """Return what must be neither fetched nor published."""
+        return read_take_down(self.source, Storage(self.s3_endpoint or None, self.hub_endpoint or None))
+
+
+class DuplicatesResource(dg.ConfigurableResource):
+    """Where the search for duplicates keeps what does not fit in memory."""
+
+    scratch: str = "data/scratch"
+
+    def folder(self) -> Path:
+        """Return the folder."""
+        return Path(self.scratch)
+
+
 class PublishResource(dg.ConfigurableResource):
     """Where the dataset and the model are published, and under which name."""
 
@@ -178,8 +241,6 @@ class PublishResource(dg.ConfigurableResource):
     repository: str = "user/name"
     is_private: bool = True
     after_shards: int = 100
-    take_down: str = ""
-    s3_endpoint: str = ""
     hub_endpoint: str = ""
 
     def open_target(self) -> PublishTarget:
@@ -189,10 +250,6 @@ class PublishResource(dg.ConfigurableResource):
     def card(self) -> CardSettings:
         """Return what the card says that the lake does not know."""
         return CardSettings(repository=dataset_name(self.target) or self.repository, pretty_name=self.title)
-
-    def taken_down(self) -> TakeDown:
-        """Return what must not be published."""
-        return read_take_down(self.take_down, Storage(self.s3_endpoint or None, self.hub_endpoint or None))
 
     def model_address(self) -> str:
         """Return where the model goes: as set, else beside the dataset's folder, else in ``data``."""
@@ -259,6 +316,20 @@ def resources_from(environment: Mapping[str, str]) -> dict[str, dg.ConfigurableR
             is_screened=setting("MAPPOOL_SCREEN") != "0",
             device=setting("MAPPOOL_DEVICE"),
         ),
+        "images": ImagesResource(
+            archive_format=setting("MAPPOOL_IMAGE_FORMAT"),
+            attempts=number("MAPPOOL_IMAGE_ATTEMPTS", int),
+            user_agent=setting("MAPPOOL_USER_AGENT"),
+            obeys_robots=setting("MAPPOOL_ROBOTS") != "0",
+            # By name: it may hold a password, and the UI shows what resources are made of.
+            egress_proxy=dg.EnvVar("MAPPOOL_EGRESS_PROXY") if setting("MAPPOOL_EGRESS_PROXY") else "",
+            allow_private_addresses=setting("MAPPOOL_ALLOW_PRIVATE_ADDRESSES") == "1",
+            scratch=setting("MAPPOOL_SCRATCH"),
+        ),
+        "duplicates": DuplicatesResource(scratch=setting("MAPPOOL_SCRATCH")),
+        "take_down": TakeDownResource(
+            source=setting("MAPPOOL_TAKE_DOWN"), s3_endpoint=s3_endpoint, hub_endpoint=hub_endpoint
+        ),
         "publishing": PublishResource(
             target=setting("MAPPOOL_PUBLISH_TO"),
             model_target=setting("MAPPOOL_PUBLISH_MODEL_TO"),
@@ -266,8 +337,6 @@ def resources_from(environment: Mapping[str, str]) -> dict[str, dg.ConfigurableR
             repository=setting("MAPPOOL_REPOSITORY"),
             is_private=setting("MAPPOOL_PUBLISH_PRIVATE") != "0",
             after_shards=number("MAPPOOL_PUBLISH_AFTER_SHARDS", int),
-            take_down=setting("MAPPOOL_TAKE_DOWN"),
-            s3_endpoint=s3_endpoint,
             hub_endpoint=hub_endpoint,
         ),
     }

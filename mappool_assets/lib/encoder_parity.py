@@ -14,7 +14,7 @@ from PIL.Image import Image
 from mappool_assets.lib.encoder import ClipEncoder
 from mappool_assets.lib.errors import BadModel
 from mappool_assets.lib.images import ImageRefused, open_image
-from mappool_assets.lib.web_fetch import FetchRefused, WebFetcher
+from mappool_assets.lib.web.web_fetch import FetchRefused, WebFetcher
 
 # DataComp's public downloader has img2dataset store JPEGs of at most 512 pixels a side; we embed the files themselves.
 # Some images may therefore differ by more than rounding, which is why not all need to agree. Bounds: our choice.

@@ -24,7 +24,7 @@ from mappool_assets.lib.errors import BadModel, BadSetting
 from mappool_assets.lib.image_sources import OpenedImage, open_images
 from mappool_assets.lib.model_parity import exact_scores
 from mappool_assets.lib.published_model import PublishedModel, load_published_model, preprocessing_of
-from mappool_assets.lib.web_fetch import FetchRules, WebFetcher
+from mappool_assets.lib.web.web_fetch import FetchRules, WebFetcher
 
 # Images that the encoder computes at once, and always as many, so that a lone one costs as much as a batch. On a CPU
 # batches of 4 were as fast an image as those of 32 (ViT-B-16 on two cores, 0.3 and 0.4 s an image).

@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL.Image import Image
 
 from mappool_assets.lib.images import MAX_PIXELS, ImageRefused, open_image
-from mappool_assets.lib.web_fetch import FetchRefused, WebFetcher
+from mappool_assets.lib.web.web_fetch import FetchRefused, WebFetcher
 
 # An uncompressed RGB image of as many pixels as are decoded has no more; only compressed files are expected.
 MAX_FILE_BYTES = 3 * MAX_PIXELS
@@ -39,7 +39,7 @@ class OpenedImage:
         RGB; None where it could not be read.
     error : str or None
         Why not: ``not_found``, ``not_a_file``, ``unreadable``, ``too_large``, or a reason of
-        :class:`~mappool_assets.lib.images.ImageRefused` or :class:`~mappool_assets.lib.web_fetch.FetchRefused`.
+        :class:`~mappool_assets.lib.images.ImageRefused` or :class:`~mappool_assets.lib.web.web_fetch.FetchRefused`.
     detail : str
         A sentence for people on the error.
     """

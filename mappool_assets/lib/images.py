@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit (1 GiB / 4 / 3): below it, a decoded RGB image takes at most 256 MiB
+# A progressive JPEG goes over its pixels about ten times; a forged one of 300 kB may do so thousands of times, at some
+# 30 ms a scan of 81 million pixels.
+MAX_SCANNED_PIXELS = 30 * MAX_PIXELS
 
 # Raster formats that pages carry. Left out on purpose: EPS (Pillow runs Ghostscript on it) and ICO and ICNS (the images
 # inside may be larger than the size in their header, so the pixel cap could not be held before decoding).
@@ -58,6 +61,7 @@ def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS, min_side: int = 1) 
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image.size, max_pixels, min_side)
+            _check_scans(image, data)
             return _on_white(image)
     except ImageRefused:
         raise
@@ -82,8 +86,16 @@ def _check_size(size: tuple[int, int], max_pixels: int, min_side: int) -> None:
         raise ImageRefused("too_small", f"{width} x {height} pixels, a side under {min_side}")
 
 
+def _check_scans(image: Image.Image, data: bytes) -> None:
+    # The marker FF DA begins a scan and cannot occur inside one: FF is followed by a stuffed 00 there.
+    scans = data.count(b"\xff\xda") if image.format in ("JPEG", "MPO") else 1
+    if image.width * image.height * scans > MAX_SCANNED_PIXELS:
+        raise ImageRefused("too_many_pixels", f"{image.width} x {image.height} pixels in {scans} scans")
+
+
 BACKGROUND, CELL, TEXT = "#f6f7f9", "#ffffff", "#3a3f47"  # light, so that dark line drawings are seen in a dark UI too
 CELL_BORDER = "#d9dde3"
+MOST_CAPTION_CHARACTERS = 160  # several times what fits under a thumbnail; each is measured when a caption is shortened
 
 
 def contact_sheet(images: Sequence[tuple[bytes, str]], *, columns: int = 6, thumbnail_pixels: int = 160) -> bytes:
@@ -137,7 +149,7 @@ def _draw_thumbnail(
 
 def _elided(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, pixels: int) -> str:
     """Shorten a caption to a width, taking from its middle: names differ most at their ends."""
-    text = " ".join(text.split())
+    text = " ".join(text[:MOST_CAPTION_CHARACTERS].split())
     if font.getlength(text) <= pixels:
         return text
     for kept in range(len(text) - 1, 0, -1):

@@ -24,7 +24,7 @@ from typing import Any
 import httpx2
 
 from mappool_assets.lib.errors import BadSetting, BadTrainingSet, SourceUnavailable
-from mappool_assets.lib.web_fetch import WebFetcher
+from mappool_assets.lib.web.web_fetch import WebFetcher
 
 ADDRESS_COLUMNS = ("path", "url", "image")  # the first of these that a table has
 HUB_ADDRESS = re.compile(r"hf://datasets/(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
@@ -41,7 +41,7 @@ class LabelledImage:
     label : str
         Its class.
     read : callable
-        Returns the encoded bytes; raises ``OSError`` or :class:`~mappool_assets.lib.web_fetch.FetchRefused`.
+        Returns the encoded bytes; raises ``OSError`` or :class:`~mappool_assets.lib.web.web_fetch.FetchRefused`.
     """
 
     name: str

@@ -50,7 +50,7 @@ class Provenance:
     inputs : mapping
         Whatever decides the content: source revision and checksums, classifier id, code version, configuration.
     rows_in, rows_kept : int
-        Rows read and rows in the file.
+        Rows read and rows kept. The file holds the kept ones; a ledger holds all (:meth:`Lake.table_writer`).
     rows_dropped : mapping of str to int
         Rows refused, by reason; ``rows_in == rows_kept + sum(rows_dropped.values())``.
     measures : mapping
@@ -72,8 +72,8 @@ class Provenance:
         """The hash of ``inputs``: equal fingerprints mean there is nothing to do."""
         return fingerprint(self.inputs)
 
-    def to_json(self) -> str:
-        """Serialise, keys sorted."""
+    def to_json(self, *, is_ledger: bool = False) -> str:
+        """Serialise, keys sorted; SQL checks learn from it whether the file is a ledger (:meth:`Lake.table_writer`)."""
         return json.dumps(
             {
                 "inputs": self.inputs,
@@ -83,6 +83,7 @@ class Provenance:
                 "rows_dropped": self.rows_dropped,
                 "measures": self.measures,
                 "origin": self.origin,
+                **({"is_ledger": True} if is_ledger else {}),  # left out elsewhere: files made before keep their bytes
             },
             sort_keys=True,
         )
@@ -92,6 +93,7 @@ class Provenance:
         """Parse what :meth:`to_json` wrote."""
         document = json.loads(text)
         document.pop("fingerprint")
+        document.pop("is_ledger", None)
         return cls(**document)
 
 
@@ -204,14 +206,21 @@ class Lake:
                       and not i.base_name.startswith("."))  # fmt: skip
 
     @contextlib.contextmanager
-    def table_writer(self, table: str, schema: pa.Schema, partition: str = WHOLE) -> Iterator[TableWriter]:
-        """Yield a :class:`TableWriter`; the table appears on leaving, provided its provenance was set."""
-        with self.writing(self.table_path(table, partition)) as file, TableWriter(file, schema) as writer:
+    def table_writer(
+        self, table: str, schema: pa.Schema, partition: str = WHOLE, *, is_ledger: bool = False
+    ) -> Iterator[TableWriter]:
+        """Yield a :class:`TableWriter`; the table appears on leaving, provided its provenance was set.
+
+        The file holds the rows kept; a ledger holds all rows in, the dropped ones too, each with what became of it.
+        """
+        with self.writing(self.table_path(table, partition)) as file, TableWriter(file, schema, is_ledger) as writer:
             yield writer
 
-    def write_table(self, table: str, rows: pa.Table, provenance: Provenance, partition: str = WHOLE) -> None:
-        """Write a whole table at once."""
-        with self.table_writer(table, rows.schema, partition) as writer:
+    def write_table(
+        self, table: str, rows: pa.Table, provenance: Provenance, partition: str = WHOLE, *, is_ledger: bool = False
+    ) -> None:
+        """Write a whole table at once; ``is_ledger`` as for :meth:`table_writer`."""
+        with self.table_writer(table, rows.schema, partition, is_ledger=is_ledger) as writer:
             writer.write(rows)
             writer.provenance = provenance
 
@@ -265,9 +274,10 @@ class TableWriter:
     Set ``provenance`` before leaving; a table without it is an error and is not kept.
     """
 
-    def __init__(self, file: Path, schema: pa.Schema) -> None:
+    def __init__(self, file: Path, schema: pa.Schema, is_ledger: bool = False) -> None:
         self.provenance: Provenance | None = None
         self.rows_written = 0
+        self._is_ledger = is_ledger
         self._parquet = pq.ParquetWriter(
             file,
             schema,
@@ -288,9 +298,11 @@ class TableWriter:
     def __exit__(self, kind: object, *_: object) -> None:
         with self._parquet:
             if kind is None:
-                if self.provenance is None or self.provenance.rows_kept != self.rows_written:
-                    raise AssertionError(f"{self.rows_written} rows written under provenance {self.provenance}")
-                self._parquet.add_key_value_metadata({PROVENANCE_KEY.decode(): self.provenance.to_json()})
+                made = self.provenance
+                if made is None or (made.rows_in if self._is_ledger else made.rows_kept) != self.rows_written:
+                    raise AssertionError(f"{self.rows_written} rows written under provenance {made}")
+                provenance = made.to_json(is_ledger=self._is_ledger)
+                self._parquet.add_key_value_metadata({PROVENANCE_KEY.decode(): provenance})
 
 
 @contextlib.contextmanager

@@ -1,23 +1,20 @@
-"""Many shards to their maps: what is already done is recognised, what fails is recorded, the others go on."""
+"""Many shards to their maps, by a pool of workers or on a Ray cluster."""
 
 from __future__ import annotations
 
 import dataclasses
-import errno
 import functools
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from mappool_assets.lib.classifier_store import classifier_record
 from mappool_assets.lib.device_classifier import on_device
-from mappool_assets.lib.errors import BadModel, MappoolError, MissingInput
-from mappool_assets.lib.lake import Lake, Provenance, fingerprint
+from mappool_assets.lib.errors import BadModel, MissingInput
+from mappool_assets.lib.lake import Lake, fingerprint
 from mappool_assets.lib.pool import PoolShard
 from mappool_assets.lib.pool_shards import known_shards, pool_origin
 from mappool_assets.lib.ranged_file.base import Storage
@@ -25,10 +22,10 @@ from mappool_assets.lib.ray_workers import run_tasks_on_ray
 from mappool_assets.lib.screen import ScreenedClassifier
 from mappool_assets.lib.screen_audit import ScreenAudit
 from mappool_assets.lib.shard_filter import CODE_VERSION, TABLE, Scorer, ShardReport, filter_shard
+from mappool_assets.lib.shard_runs import run_shards
 from mappool_assets.lib.workers import Outcome, run_tasks
 
 FAILURES_TABLE = "mappool/shard_failures"
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True)
@@ -112,15 +109,8 @@ def filter_shards(
     A shard whose stored maps were made from the same inputs is not filtered again (unless ``force``): its outcome
     comes first, with ``is_reused`` set. A failure is stored in ``mappool/shard_failures`` until the shard succeeds.
     """
-    pending = []
-    for task in tasks:
-        reused = None if force else _reused_report(task)
-        if reused is None:
-            pending.append(task)
-        else:
-            yield _recorded(Outcome(task, reused, None, 0.0))  # an earlier, forced run may have failed: these are right
-    for outcome in _outcomes(pending, workers, ray_address):
-        yield _recorded(outcome)
+    reused = (lambda _: None) if force else _reused_report
+    return run_shards(tasks, reused, lambda pending: _outcomes(pending, workers, ray_address), FAILURES_TABLE)
 
 
 def _outcomes(
@@ -183,44 +173,3 @@ def _reused_report(task: FilterTask) -> ShardReport | None:
         screen=ScreenAudit(**made.measures["screen"]) if made.measures["screen"] else None,
         is_reused=True,
     )
-
-
-def _recorded(outcome: Outcome[FilterTask, ShardReport]) -> Outcome[FilterTask, ShardReport]:
-    """Record whether a shard failed; where that fails too (a full disk), the other shards go on."""
-    try:
-        _record_failure(outcome.task, outcome.error)
-    except OSError as error:
-        if outcome.error is None:
-            return dataclasses.replace(outcome, result=None, error=error)
-        outcome.error.add_note(f"It is not in {FAILURES_TABLE}: {error}")
-    return outcome
-
-
-def _record_failure(task: FilterTask, error: Exception | None) -> None:
-    if error is None:
-        task.lake.delete(task.lake.table_path(FAILURES_TABLE, task.key))
-        return
-    row = {"shard": task.key, "error": type(error).__name__, **failure_fields(error)}
-    table = pa.Table.from_pylist([row], schema=pa.schema([(name, pa.string()) for name in row]))
-    task.lake.write_table(FAILURES_TABLE, table, Provenance(task.inputs, 1, 1, origin=task.origin), task.key)
-
-
-def failure_fields(error: Exception) -> dict[str, str]:
-    """Return what, where, rule, got and action of any exception."""
-    if isinstance(error, MappoolError):
-        return error.fields()
-    if isinstance(error, OSError) and error.errno in NO_ROOM:
-        return {
-            "what": "The disk takes no more",
-            "where": "the lake, or the folder for temporary files",
-            "rule": "room for the shard's maps",
-            "got": os.strerror(error.errno),
-            "action": "Make room, then run the shard again.",
-        }
-    return {
-        "what": "An error that was not foreseen",  # its own words, below, may hold paths; this is published
-        "where": "",
-        "rule": "",
-        "got": f"{type(error).__name__}: {error}",
-        "action": "Please report it.",
-    }

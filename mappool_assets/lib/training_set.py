@@ -32,7 +32,7 @@ from mappool_assets.lib.training_set_rules import (
     drop_same_bytes,
     split_of,
 )
-from mappool_assets.lib.web_fetch import FetchRefused, FetchRules, WebFetcher
+from mappool_assets.lib.web.web_fetch import FetchRefused, FetchRules, WebFetcher
 
 TRAINING_SET = "mappool/training_set"
 DROPPED = "mappool/training_set_dropped"

@@ -7,7 +7,7 @@ import pytest
 from mappool_assets.lib.encoder import ClipEncoder
 from mappool_assets.lib.encoder_parity import ParityReport, measure_parity
 from mappool_assets.lib.errors import BadModel
-from mappool_assets.lib.web_fetch import FetchRules, WebFetcher
+from mappool_assets.lib.web.web_fetch import FetchRules, WebFetcher
 from mappool_assets_tests.labelled_pictures import encoded, picture
 from mappool_assets_tests.loopback_server import running
 from mappool_assets_tests.tiny_clip import write_tiny_clip

@@ -19,7 +19,7 @@ from mappool_assets.lib.image_classifier import (
     load_image_classifier,
 )
 from mappool_assets.lib.images import open_image
-from mappool_assets.lib.web_fetch import FetchRules
+from mappool_assets.lib.web.web_fetch import FetchRules
 from mappool_assets_tests.labelled_pictures import encoded
 from mappool_assets_tests.loopback_server import running
 from mappool_assets_tests.small_model import dark, light, small_model, write_pictures

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mappool_assets.lib import image_sources
 from mappool_assets.lib.image_sources import READERS, open_images
-from mappool_assets.lib.web_fetch import FetchRules, WebFetcher
+from mappool_assets.lib.web.web_fetch import FetchRules, WebFetcher
 from mappool_assets_tests.labelled_pictures import encoded, picture
 from mappool_assets_tests.loopback_server import answer, running
 

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from mappool_assets.lib.images import FORMATS, ImageRefused, contact_sheet, open_image
+from mappool_assets_tests.odd_images import jpeg_of_many_scans
 
 
 def encoded(image, format="PNG", **options):
@@ -121,3 +122,11 @@ def test_contact_sheet_shows_each_image_and_says_what_it_cannot_show():
 
 def test_an_empty_contact_sheet_is_an_image():
     assert Image.open(io.BytesIO(contact_sheet([]))).size[0] > 0
+
+
+def test_a_jpeg_that_repeats_its_scans_is_refused_before_they_are_decoded():
+    assert open_image(jpeg_of_many_scans(300, 20)).size == (300, 300)
+    with pytest.raises(ImageRefused) as refused:
+        open_image(jpeg_of_many_scans(3_000, 400))
+    assert refused.value.reason == "too_many_pixels"
+    assert "3000 x 3000 pixels in 4" in refused.value.detail

@@ -13,7 +13,7 @@ import pytest
 
 from mappool_assets.lib.errors import BadSetting, BadTrainingSet
 from mappool_assets.lib.labelled_images import find_labelled_images
-from mappool_assets.lib.web_fetch import FetchRefused, FetchRules, WebFetcher
+from mappool_assets.lib.web.web_fetch import FetchRefused, FetchRules, WebFetcher
 from mappool_assets_tests.labelled_pictures import encoded, picture, write_classes
 from mappool_assets_tests.loopback_server import answer, running
 
@@ -152,7 +152,7 @@ LIST_IMAGES = """
 import sys
 from mappool_assets.lib.errors import MappoolError
 from mappool_assets.lib.labelled_images import find_labelled_images
-from mappool_assets.lib.web_fetch import FetchRules, WebFetcher
+from mappool_assets.lib.web.web_fetch import FetchRules, WebFetcher
 with WebFetcher(FetchRules()) as fetcher:
     for address in sys.argv[1:]:
         try:

@@ -86,6 +86,18 @@ def test_a_table_whose_provenance_does_not_fit_is_not_kept(tmp_path: Path, prove
     assert lake.partitions("mappool/maps") == []
 
 
+def test_a_ledger_holds_all_rows_in(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    made = Provenance({}, 2, 1, {"not_a_map": 1})
+    lake.write_table("mappool/maps", ROWS, made, "ledger", is_ledger=True)
+    assert lake.provenance("mappool/maps", "ledger") == made
+    with pytest.raises(AssertionError, match="2 rows written"):
+        lake.write_table("mappool/maps", ROWS, made, "other")
+    with pytest.raises(AssertionError, match="1 rows written"):
+        lake.write_table("mappool/maps", ROWS.slice(1), made, "other", is_ledger=True)
+    assert lake.partitions("mappool/maps") == ["ledger"]
+
+
 def test_same_rows_same_bytes(tmp_path: Path) -> None:
     one, two = Lake(str(tmp_path / "one")), Lake(str(tmp_path / "two"))
     for lake in (one, two):

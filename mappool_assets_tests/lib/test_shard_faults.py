@@ -574,7 +574,8 @@ from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.pool import list_pool
 from mappool_assets.lib.pool_shards import known_shards, write_pool_shards
 from mappool_assets.lib.ranged_file.base import Storage
-from mappool_assets.lib.shard_maps import failure_fields, filter_shards, filter_tasks
+from mappool_assets.lib.shard_maps import filter_shards, filter_tasks
+from mappool_assets.lib.shard_runs import failure_fields
 from mappool_assets.lib.train_classifier import train
 from mappool_assets_tests.runs.conftest import store_labelled_embeddings
 

@@ -13,7 +13,7 @@ from mappool_assets.lib.images import open_image
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.training_embeddings import CHUNKS, TRAINING_EMBEDDINGS, write_training_embeddings
 from mappool_assets.lib.training_set import TRAINING_SET, TrainingSetSettings, write_training_set
-from mappool_assets.lib.web_fetch import FetchRules
+from mappool_assets.lib.web.web_fetch import FetchRules
 from mappool_assets_tests.labelled_pictures import write_classes
 from mappool_assets_tests.tiny_clip import write_tiny_clip
 

@@ -22,7 +22,7 @@ from mappool_assets.lib.training_set_rules import (
     drop_same_bytes,
     split_of,
 )
-from mappool_assets.lib.web_fetch import FetchRules
+from mappool_assets.lib.web.web_fetch import FetchRules
 from mappool_assets_tests.labelled_pictures import encoded, picture, write_classes
 from mappool_assets_tests.loopback_server import running
 

@@ -1,4 +1,7 @@
+import contextlib
+import functools
 import gzip
+import importlib.metadata
 import socket
 import threading
 import time
@@ -6,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from mappool_assets.lib import guarded_network
-from mappool_assets.lib.guarded_network import is_public_address
-from mappool_assets.lib.web_fetch import FetchRefused, FetchRules, WebFetcher
+from mappool_assets.lib.web import guarded_network, web_connections
+from mappool_assets.lib.web.guarded_network import is_public_address
+from mappool_assets.lib.web.web_fetch import FetchRefused, FetchRules, WebFetcher
 from mappool_assets_tests.loopback_server import answer, running
 
 RULES = FetchRules(max_bytes=1000, deadline_seconds=2.0, allow_private_addresses=True)
@@ -43,7 +46,7 @@ def test_returns_the_body_and_says_who_asks(server, fetcher):
 
     server.routes["/a"] = route
     assert fetcher.get(server.url + "/a") == b"bytes"
-    assert "mappool-assets" in seen["User-Agent"]
+    assert seen["User-Agent"] == f"mappool-assets/{importlib.metadata.version('mappool-assets')}"
     assert seen["Accept-Encoding"] == "identity"
 
 
@@ -120,6 +123,14 @@ def test_a_file_of_exactly_the_largest_size_is_kept(server, fetcher):
     assert len(fetcher.get(server.serve("/a", b"x" * RULES.max_bytes))) == RULES.max_bytes
 
 
+def test_one_file_may_have_a_limit_of_its_own(server, fetcher):
+    url = server.serve("/a", b"x" * 100)
+    with pytest.raises(FetchRefused, match="more than 99") as caught:
+        fetcher.get(url, 99)
+    assert caught.value.reason == "too_large"
+    assert fetcher.get(url, 100) == fetcher.get(url) == b"x" * 100
+
+
 @pytest.mark.parametrize("where", ["head", "body"])
 def test_a_slow_drip_ends_with_the_deadline(server, where):
     def route(handler):
@@ -186,6 +197,154 @@ def test_a_redirect_to_another_scheme_is_refused(server, fetcher):
     assert refusal_of(fetcher, server.url + "/a") == "bad_scheme"
 
 
+@pytest.mark.parametrize("location", ["http://[::1", "http://127.0.0.1:99999/"])
+def test_a_redirect_to_no_address_is_refused(server, fetcher, location):
+    server.routes["/a"] = lambda handler: answer(handler, 302, Location=location)
+    assert refusal_of(fetcher, server.url + "/a") == "bad_url"
+
+
+def test_a_redirect_without_a_target_is_an_answer(server, fetcher):
+    server.routes["/a"] = lambda handler: answer(handler, 302)
+    assert refusal_of(fetcher, server.url + "/a") == "http_302"
+
+
+def test_cookies_live_as_long_as_a_chain_of_redirects(server, fetcher):
+    seen = []
+
+    def route(handler):
+        seen.append(handler.headers["Cookie"])
+        if handler.headers["Cookie"]:
+            answer(handler, 200, b"bytes")
+        else:
+            answer(handler, 302, Location="/a", Set_Cookie="been=here; Path=/")
+
+    server.routes["/a"] = route
+    assert fetcher.get(server.url + "/a") == b"bytes"
+    assert fetcher.get(server.url + "/a") == b"bytes"
+    assert seen == [None, "been=here"] * 2
+
+
+def test_credentials_of_an_address_are_sent_to_its_own_server_alone(server, fetcher):
+    seen = []
+
+    def route(handler, status=200, **headers):
+        seen.append(handler.headers["Authorization"])
+        answer(handler, status, b"bytes", **headers)
+
+    url = server.url.replace("//", "//who:a%20b@")
+    with running() as other:
+        other.routes["/b"] = route
+        server.routes["/a"] = functools.partial(route, status=302, Location=other.url + "/b")
+        assert fetcher.get(url + "/a") == b"bytes"
+    assert seen == ["Basic d2hvOmEgYg==", None]
+
+
+OPTED_OUT = {"X_Robots_Tag": "unavailable_after: 25 Jun 2027 15:00:00 PST, noimageai"}
+
+
+def test_who_opts_out_by_header_is_left_alone(server):
+    def route(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(10_000_000))
+        handler.send_header("X-Robots-Tag", OPTED_OUT["X_Robots_Tag"])
+        handler.end_headers()
+        time.sleep(0.9)  # whoever waits for the body waits too long
+
+    server.routes["/a"] = route
+    with WebFetcher(replace(RULES, obeys_opt_out=True)) as fetcher:
+        start = time.perf_counter()
+        with pytest.raises(FetchRefused, match="says noimageai") as caught:
+            fetcher.get(server.url + "/a")
+        assert time.perf_counter() - start < 0.5
+    assert caught.value.reason == "opted_out"
+    assert not caught.value.is_transient
+    assert server.requests == ["/a"]
+
+
+def test_who_opts_out_of_a_redirect_is_left_alone(server):
+    server.routes["/a"] = lambda handler: answer(handler, 302, Location="/b", **OPTED_OUT)
+    server.serve("/b", b"bytes")
+    with WebFetcher(replace(RULES, obeys_opt_out=True)) as fetcher:
+        assert refusal_of(fetcher, server.url + "/a") == "opted_out"
+    assert server.requests == ["/a"]
+
+
+def test_the_tag_is_read_for_the_name_we_give(server):
+    server.routes["/a"] = lambda handler: answer(handler, 200, b"bytes", X_Robots_Tag="MapBot: noai")
+    with WebFetcher(replace(RULES, obeys_opt_out=True)) as fetcher:
+        assert fetcher.get(server.url + "/a") == b"bytes"
+    with WebFetcher(replace(RULES, obeys_opt_out=True, user_agent="mapbot/2 (x)")) as fetcher:
+        assert refusal_of(fetcher, server.url + "/a") == "opted_out"
+
+
+def test_a_page_that_says_there_is_nothing_is_no_opt_out(server):
+    server.routes["/a"] = lambda handler: answer(handler, 404, b"", **OPTED_OUT)
+    with WebFetcher(replace(RULES, obeys_opt_out=True)) as fetcher:
+        assert refusal_of(fetcher, server.url + "/a") == "http_404"
+
+
+def test_by_default_the_tag_is_not_read(server, fetcher):
+    server.routes["/a"] = lambda handler: answer(handler, 200, b"bytes", **OPTED_OUT)
+    assert fetcher.get(server.url + "/a") == b"bytes"
+
+
+def test_a_connection_is_used_again_only_after_a_whole_answer(server, fetcher):
+    peers = []
+
+    def route(handler, body=b"bytes"):
+        peers.append(handler.client_address)
+        answer(handler, 200, body)
+
+    server.routes["/a"] = route
+    server.routes["/large"] = functools.partial(route, body=b"x" * 100_000)
+    for path in ("/a", "/a", "/large"):
+        with contextlib.suppress(FetchRefused):
+            fetcher.get(server.url + path)
+    assert fetcher.get(server.url + "/a") == b"bytes"
+    assert len(set(peers[:3])) == 1
+    assert peers[3] != peers[2]
+
+
+def test_what_follows_an_answer_does_not_pass_for_the_next_one(server, fetcher):
+    def route(handler):
+        forged = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nbytes" + forged)
+
+    server.routes["/a"] = route
+    server.serve("/b", b"real")
+    assert fetcher.get(server.url + "/a") == b"bytes"
+    assert fetcher.get(server.url + "/b") == b"real"
+
+
+def test_a_server_that_hung_up_on_an_idle_connection_is_connected_to_again(server, fetcher):
+    def route(handler):
+        answer(handler, 200, b"bytes")
+        handler.close_connection = True
+
+    server.routes["/a"] = route
+    for _ in range(3):
+        assert fetcher.get(server.url + "/a") == b"bytes"
+        time.sleep(0.05)
+
+
+def test_idle_connections_are_bounded(monkeypatch):
+    monkeypatch.setattr(web_connections, "MAX_IDLE_CONNECTIONS", 2)
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(running()) for _ in range(3)]
+        fetcher = stack.enter_context(WebFetcher(RULES))
+        peers = {server.url: [] for server in servers}
+        for server in servers:
+
+            def route(handler, seen=peers[server.url]):
+                seen.append(handler.client_address)
+                answer(handler, 200, b"bytes")
+
+            server.routes["/a"] = route
+        for number in (0, 1, 2, 1, 2, 0):
+            assert fetcher.get(servers[number].url + "/a") == b"bytes"
+    assert [len(set(seen)) for seen in peers.values()] == [2, 1, 1]
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 def test_compression_sent_unasked_is_undone(server, fetcher, encoding):
     import zlib
@@ -243,7 +402,30 @@ def test_the_address_dialled_is_the_one_that_was_checked(server, monkeypatch):
     url = server.serve("/a", b"first").replace("127.0.0.1", "rebinding.example")
     with WebFetcher(RULES) as fetcher:
         assert fetcher.get(url) == b"first"
+        assert fetcher.get(url) == b"first"
     assert len(asked) == 1
+
+
+def test_names_are_looked_up_again_after_a_while(server, monkeypatch):
+    resolve, asked = socket.getaddrinfo, []
+
+    def counting(host, *args, **kwargs):
+        if host.endswith(".example"):
+            asked.append(host)
+            host = "127.0.0.1"
+        return resolve(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", counting)
+    monkeypatch.setattr(guarded_network, "NAMES_KEPT_SECONDS", 0.1)
+    monkeypatch.setattr(web_connections, "MAX_IDLE_CONNECTIONS", 0)
+    url = server.serve("/a", b"bytes").replace("127.0.0.1", "maps.example")
+    with WebFetcher(RULES) as fetcher:
+        for _ in range(3):
+            fetcher.get(url)
+        assert len(asked) == 1
+        time.sleep(0.15)
+        fetcher.get(url)
+    assert len(asked) == 2
 
 
 def test_proxies_of_the_environment_are_ignored(server, fetcher, monkeypatch):

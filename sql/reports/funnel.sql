@@ -3,7 +3,9 @@ WITH stages AS (
     SELECT "table", count(*) AS partitions, sum(rows_in)::BIGINT AS rows_in, sum(rows_kept)::BIGINT AS rows_kept
     FROM lineage
     -- The others keep books on these stages.
-    WHERE "table" NOT IN ('mappool/missing_shards', 'mappool/shard_failures', 'mappool/embedded_chunks')
+    WHERE "table" NOT IN (
+        'mappool/missing_shards', 'mappool/shard_failures', 'mappool/map_image_failures', 'mappool/embedded_chunks'
+    )
     GROUP BY "table"
 ),
 reasons AS (

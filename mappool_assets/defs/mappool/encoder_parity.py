@@ -8,7 +8,7 @@ from mappool_assets.defs.mappool.training_embeddings import training_embeddings
 from mappool_assets.defs.resources import EncoderResource, LakeResource, PoolResource, WebResource
 from mappool_assets.lib.encoder_parity import measure_parity
 from mappool_assets.lib.pool_sample import sample_pool
-from mappool_assets.lib.web_fetch import WebFetcher
+from mappool_assets.lib.web.web_fetch import WebFetcher
 
 
 @dg.asset_check(asset=training_embeddings, additional_deps=[pool_shards], blocking=True)

@@ -12,7 +12,7 @@ from mappool_assets.defs.mappool.classifier import classifier
 from mappool_assets.defs.mappool.pool_shards import pool_shards
 from mappool_assets.defs.mappool.shard_maps import shard_maps
 from mappool_assets.defs.metadata import log_progress
-from mappool_assets.defs.resources import LakeResource, PublishResource
+from mappool_assets.defs.resources import LakeResource, PublishResource, TakeDownResource
 from mappool_assets.lib.publish.corpus import read_corpus
 from mappool_assets.lib.publish.publish_target import PublishTarget
 from mappool_assets.lib.publish.publisher import PublishReport, publish
@@ -35,7 +35,7 @@ SHOWN_PATHS = 20
     pool="published_dataset",
 )
 def published_dataset(
-    context: dg.AssetExecutionContext, lake: LakeResource, publishing: PublishResource
+    context: dg.AssetExecutionContext, lake: LakeResource, publishing: PublishResource, take_down: TakeDownResource
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
     """The corpus as MapPool publishes it: `part_*/HASH.parquet`, `file_list.json`, card and checksums.
 
@@ -58,7 +58,7 @@ def published_dataset(
         )
     with as_failures():
         target = publishing.open_target()
-        report = publish_corpus(context, lake, publishing, target)
+        report = publish_corpus(context, lake, publishing, take_down, target)
     yield from sql_check_results(KEY, lake.open(), only=("pool_shards_scored_or_missing",))
     card = target.read("README.md").decode().split("\n---\n", 1)[-1]
     yield dg.MaterializeResult(
@@ -71,6 +71,7 @@ def publish_corpus(
     context: dg.AssetExecutionContext | dg.OpExecutionContext,
     lake: LakeResource,
     publishing: PublishResource,
+    take_down: TakeDownResource,
     target: PublishTarget,
     *,
     is_dry_run: bool = False,
@@ -81,7 +82,7 @@ def publish_corpus(
         target,
         publishing.card(),
         log_progress(context, "shards"),
-        take_down=publishing.taken_down(),
+        take_down=take_down.read(),
         is_dry_run=is_dry_run,
     )
 

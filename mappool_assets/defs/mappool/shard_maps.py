@@ -71,7 +71,9 @@ def shard_maps(
         tasks, workers=filtering.worker_count(), force=config.force, ray_address=filtering.ray_address or None
     )
     failed = materialise_each(
-        context, _results(context, outcomes, lake.open(), len(tasks)), [classifier.key, pool_shards.key]
+        context,
+        _results(context, outcomes, lake.open(), len(tasks)),
+        parents=[classifier.key, pool_shards.key],
     )
     done = sorted({task.key for task in tasks} - {result.partition for result in failed})
     if done:

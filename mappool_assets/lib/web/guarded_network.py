@@ -14,25 +14,33 @@ import ssl
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextvars import ContextVar
 from typing import Any
 
 import httpcore2
-import httpx2
 
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
 GIVEN_OUT_UNICAST = ipaddress.IPv6Network("2000::/3")  # all IPv6 unicast space that IANA has given out
+NAMES_KEPT_SECONDS = 60.0  # our choice: lists of images come back to the same hosts, and tire resolvers
+MAX_NAMES_KEPT = 4096
 
 _deadline: ContextVar[float] = ContextVar("deadline")  # perf_counter() at which this thread's fetch ends
 
 
-class BlockedAddress(Exception):
-    """A host none of whose addresses is public."""
-
-
-class NoSuchHost(Exception):
+class NoSuchHost(httpcore2.ConnectError):
     """A name that the resolver knows not to exist."""
+
+
+class BadHost(httpcore2.ConnectError):
+    """What no host can be called."""
+
+
+class BadCertificate(httpcore2.ConnectError):
+    """A host that does not prove its name."""
+
+
+class BlockedAddress(httpcore2.ConnectError):
+    """A host none of whose addresses is public."""
 
 
 @contextlib.contextmanager
@@ -76,43 +84,69 @@ def is_public_address(address: str) -> bool:
 
 
 class GuardedBackend(httpcore2.NetworkBackend):
-    """Dial only checked addresses, and hold every wait under the fetch's deadline."""
+    """Makes connections to checked addresses only, on which no wait outlasts the deadline of the thread.
+
+    Parameters
+    ----------
+    allow_private_addresses : bool
+        Whether all addresses pass.
+    resolver : ThreadPoolExecutor
+        Its threads look up names, as that has no timeout of its own; the caller's to shut down.
+    """
 
     def __init__(self, allow_private_addresses: bool, resolver: ThreadPoolExecutor) -> None:
         self._allow_private_addresses = allow_private_addresses
         self._resolver = resolver
         self._backend = httpcore2.SyncBackend()
+        self._names: dict[str, tuple[float, list[str]]] = {}  # until when (of perf_counter) which addresses
 
     def connect_tcp(
         self, host: str, port: int, timeout: float | None = None, *args: Any, **kwargs: Any
     ) -> httpcore2.NetworkStream:
-        """Connect to the first public address of a host that answers."""
+        """Connect to the first public address of a host, an IPv6 one in brackets, that answers.
+
+        Raises
+        ------
+        httpcore2.ConnectError
+            None does; or :class:`NoSuchHost`, :class:`BadHost` or :class:`BlockedAddress`.
+        httpcore2.TimeoutException
+            None does in time.
+        """
         failure: Exception | None = None
-        for address in self._checked_addresses(host, port):
+        for address in self._checked_addresses(host.strip("[]")):
             try:
                 stream = self._backend.connect_tcp(address, port, within_deadline(timeout), *args, **kwargs)
                 return _DeadlineStream(stream)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
-                failure = error
+                failure = type(error)(f"{host}: {error}")
         assert failure is not None
         raise failure
 
-    def _checked_addresses(self, host: str, port: int) -> list[str]:
-        # In a thread, because getaddrinfo has no timeout of its own.
-        pending = self._resolver.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    def _checked_addresses(self, host: str) -> list[str]:
+        ends, found = self._names.get(host, (0.0, []))
+        if time.perf_counter() >= ends:
+            found = self._looked_up(host)
+            if len(self._names) >= MAX_NAMES_KEPT:
+                self._names.clear()
+            self._names[host] = time.perf_counter() + NAMES_KEPT_SECONDS, found
+        allowed = [address for address in found if self._allow_private_addresses or is_public_address(address)]
+        if not allowed:
+            raise BlockedAddress(f"{host} is at {', '.join(found)}, which is not public")
+        return allowed
+
+    def _looked_up(self, host: str) -> list[str]:
+        pending = self._resolver.submit(socket.getaddrinfo, host, None, type=socket.SOCK_STREAM)
         try:
             found = pending.result(within_deadline(None))
-        except FutureTimeoutError:
+        except TimeoutError:
             raise httpcore2.ConnectTimeout(f"{host} was not resolved in time") from None
         except socket.gaierror as error:
             if error.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", None)):
                 raise NoSuchHost(f"{host} does not exist") from None
             raise httpcore2.ConnectError(f"{host} was not resolved: {error}") from None
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        allowed = [a for a in addresses if self._allow_private_addresses or is_public_address(a)]
-        if not allowed:
-            raise BlockedAddress(f"{host} is at {', '.join(addresses)}, which is not public")
-        return allowed
+        except UnicodeError as error:  # a label that is empty or longer than 63 characters
+            raise BadHost(f"{host}: {error}") from None
+        return list(dict.fromkeys(str(address[0]) for _, _, _, _, address in found))
 
 
 class _DeadlineStream(httpcore2.NetworkStream):
@@ -120,11 +154,14 @@ class _DeadlineStream(httpcore2.NetworkStream):
 
     def __init__(self, stream: httpcore2.NetworkStream) -> None:
         self._stream = stream
+        self._was_read = False
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        self._was_read = True
         return self._stream.read(max_bytes, within_deadline(timeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._was_read = False
         self._stream.write(buffer, within_deadline(timeout))
 
     def close(self) -> None:
@@ -133,40 +170,14 @@ class _DeadlineStream(httpcore2.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore2.NetworkStream:
-        stream = self._stream.start_tls(ssl_context, server_hostname, within_deadline(timeout))
-        return _DeadlineStream(stream)
+        try:
+            return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, within_deadline(timeout)))
+        except httpcore2.ConnectError as error:
+            is_bad = isinstance(error.__cause__, ssl.SSLCertVerificationError)
+            raise (BadCertificate if is_bad else httpcore2.ConnectError)(f"{server_hostname}: {error}") from None
+        except ValueError as error:  # a name that no certificate can bear
+            raise BadHost(f"{server_hostname}: {error}") from None
 
     def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
-
-
-class PoolTransport(httpx2.BaseTransport):
-    """httpx2 over connections that stay open when the client of one attempt closes."""
-
-    def __init__(self, pool: httpcore2.ConnectionPool, stall_seconds: float) -> None:
-        self._pool = pool
-        self._timeouts = dict.fromkeys(("connect", "read", "write", "pool"), stall_seconds)
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send one request; redirects are the caller's."""
-        url = request.url
-        answer = self._pool.handle_request(
-            httpcore2.Request(
-                method=request.method,
-                url=httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-                headers=request.headers.raw,
-                extensions={"timeout": self._timeouts},
-            )
-        )
-        return httpx2.Response(answer.status, headers=answer.headers, stream=_PoolStream(answer))
-
-
-class _PoolStream(httpx2.SyncByteStream):
-    def __init__(self, answer: httpcore2.Response) -> None:
-        self._answer = answer
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._answer.iter_stream()
-
-    def close(self) -> None:
-        self._answer.close()
+        """Tell what httpcore2 does; by "was_read", whether anything was read since the last request was sent."""
+        return self._was_read if info == "was_read" else self._stream.get_extra_info(info)

@@ -1,0 +1,309 @@
+"""The images of one shard's maps: fetched, judged by what they are, stored beside a ledger that names every map.
+
+What is there stays: a later run asks only for what may come later, and puts it into new files. The ledger's atomic
+write is the commit. Files that it does not name are swept after it, and before the next run's work: a killed run leaves
+nothing that counts, and repeating it ends as if nothing had happened. Images are in memory one at a time, and decoded
+one at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import hashlib
+import shutil
+import tarfile
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from mappool_assets.lib.errors import SourceChanged, SourceUnavailable
+from mappool_assets.lib.image_download.downloads import Download
+from mappool_assets.lib.images import ImageRefused, contact_sheet
+from mappool_assets.lib.lake import Provenance, fingerprint
+from mappool_assets.lib.map_images.image_archive import (
+    ArchiveWriter,
+    archive_number,
+    members_of,
+    read_archive,
+    read_images,
+    stored_files,
+    sweep,
+)
+from mappool_assets.lib.map_images.image_facts import inspect_image
+from mappool_assets.lib.map_images.image_ledger import (
+    OK,
+    SCHEMA,
+    TABLE,
+    TAKEN_DOWN,
+    Ledger,
+    LedgerRow,
+    LedgerWriter,
+    read_ledger,
+)
+from mappool_assets.lib.map_images.image_plan import PlannedRow, files_to_rewrite, is_taken_down, map_rows, plan_rows
+from mappool_assets.lib.map_images.image_task import ImageReport, ImageTask, report_of, rows_to_retry
+
+MAPS_TABLE = "mappool/shard_maps"
+MAP_COLUMNS = ["uid", "url", "sha256", "text", "original_width", "original_height", "map_score"]
+DETAIL_CHARACTERS = 300  # a reason for people; servers can make it as long as they like
+SHEET_IMAGES, SHEET_IMAGE_BYTES = 12, 2 * 2**20  # they are in memory together
+
+# Where so many are asked for the first time and nobody answers anything, the fault is ours: of links as old as the
+# pool's some 10 to 30 % are dead, so that 20 of 20 happen in fewer than one of 10^10 shards.
+OUTAGE_ROWS = 20
+NO_ANSWER = frozenset({"connection", "timeout", "robots_unreachable", "download_failed"})
+NOT_ASKED = frozenset({"bad_scheme", "bad_url", "blocked_address"})  # known without the web
+
+
+def fetch_shard_images(task: ImageTask, *, force: bool = False) -> ImageReport:
+    """Ask for the images of a shard that are not there and may come, and write the shard's ledger.
+
+    Parameters
+    ----------
+    force : bool
+        Whether what was given up is asked for again. Images that are there stay, also where the rules under which
+        they were fetched have changed; failed ones are then asked for anew.
+
+    Raises
+    ------
+    MissingInput
+        The shard's maps are not there.
+    SourceChanged
+        They are not those that the task is for.
+    SourceUnavailable
+        Nobody on the web answers: the fault is on our side, and no attempt is counted.
+    BadShard
+        A uid is there twice.
+    """
+    maps, stored = _read_maps(task), read_ledger(task.lake, task.key)
+    sweep(task.lake, task.key, stored.files if stored else ())
+    plan = _plan(task, maps, stored, force)
+    with task.lake.table_writer(TABLE, SCHEMA, task.key, is_ledger=True) as table:
+        ledger = LedgerWriter(table)
+        first_number = 1 + max(map(archive_number, stored.files), default=-1) if stored else 0
+        with ArchiveWriter(task.lake, task.key, task.settings.archive_format, first_number) as archive:
+            plan = _rewritten(task, maps, plan, stored, archive)
+            work = _work_folder(task, plan, stored)
+            sample = _fetch(task, maps, plan, work, archive, ledger)
+        measures = {
+            "take_down": task.settings.take_down_id,
+            "stored_files": len(members_of(ledger.files)),
+            "work_folder": work.name,
+        }
+        made = ledger.close(task.inputs, measures, task.origin)
+    _clean_up(task, ledger.files)
+    rows_tried = sum(planned.is_asked for planned in plan)
+    return report_of(task, made, rows_tried=rows_tried, contact_sheet=_contact_sheet(task, sample))
+
+
+def reused_report(task: ImageTask) -> ImageReport | None:
+    """Return the report of a shard with which there is nothing to do; None where there is."""
+    made = task.lake.provenance(TABLE, task.key)
+    if made is None or _asked(made) != task.inputs or made.measures["take_down"] != task.settings.take_down_id:
+        return None
+    if (task.scratch / made.measures["work_folder"]).exists():
+        # Killed after the commit: to finish that run is not a later one, in which images would be asked for again.
+        ledger = read_ledger(task.lake, task.key)
+        assert ledger is not None
+        _clean_up(task, ledger.files)
+    elif rows_to_retry(made, task.settings.max_attempts):
+        return None
+    elif len(stored_files(task.lake, task.key)) != made.measures["stored_files"]:
+        return None  # some have gone
+    return report_of(task, made, is_reused=True)
+
+
+def _clean_up(task: ImageTask, files: Iterable[str]) -> None:
+    """Remove what the ledger does not name; last of all the work folder, without which a run is over."""
+    sweep(task.lake, task.key, files)
+    _clear_scratch(task)
+
+
+def _clear_scratch(task: ImageTask, but: Path | None = None) -> None:
+    """Remove what runs of this shard left in the scratch folder."""
+    for folder in task.scratch.glob(f"{glob.escape(task.key)}.*"):
+        if folder != but:
+            shutil.rmtree(folder)
+
+
+def _asked(made: Provenance) -> dict[str, Any]:
+    """Return a ledger's inputs without what the web answered."""
+    return {name: value for name, value in made.inputs.items() if name != "rows_sha256"}
+
+
+def _read_maps(task: ImageTask) -> pa.Table:
+    maps = task.lake.read_table(MAPS_TABLE, task.key, MAP_COLUMNS)
+    made = task.lake.provenance(MAPS_TABLE, task.key)
+    if made is None or made.fingerprint != task.maps_fingerprint:
+        raise SourceChanged(
+            "A shard was filtered again while its images waited for their turn",
+            where=task.key,
+            rule=task.maps_fingerprint or "maps",
+            got=made.fingerprint if made else "maps that do not say what made them",
+            action="Run the shard's images again.",
+        )
+    return maps
+
+
+def _plan(task: ImageTask, maps: pa.Table, stored: Ledger | None, force: bool) -> list[PlannedRow]:
+    before = _asked(stored.provenance) if stored else {}
+    is_usable = before.get("code_version") == task.inputs["code_version"]
+    return plan_rows(
+        maps,
+        stored.rows if stored and is_usable else {},
+        set(stored_files(task.lake, task.key)),
+        task.settings.take_down,
+        max_attempts=task.settings.max_attempts,
+        is_fresh_start=force or before.get("rules") != task.inputs["rules"],
+    )
+
+
+def _rewritten(
+    task: ImageTask, maps: pa.Table, plan: list[PlannedRow], stored: Ledger | None, archive: ArchiveWriter
+) -> list[PlannedRow]:
+    """Put images that cannot stay where they lie into new files; ask again for what is damaged."""
+    files = files_to_rewrite(plan, stored, task.settings.archive_format)
+    if not files:
+        return plan
+    plan, positions = list(plan), {planned.row.uid: position for position, planned in enumerate(plan)}
+    for file, uids in files.items():
+        rows = {uid: plan[positions[uid]].row for uid in uids}
+        for uid, row in rows.items():
+            plan[positions[uid]] = PlannedRow(LedgerRow(row.uid, row.url, row.expected_sha256), True)
+        with contextlib.suppress(tarfile.ReadError):
+            for uid, data in read_archive(task.lake, task.key, file, uids):
+                if hashlib.sha256(data).hexdigest() == rows[uid].sha256:
+                    (map_row,) = maps.slice(positions[uid], 1).to_pylist()
+                    plan[positions[uid]] = PlannedRow(_stored(rows[uid], map_row, data, archive), False)
+    return plan
+
+
+def _fetch(
+    task: ImageTask,
+    maps: pa.Table,
+    plan: Sequence[PlannedRow],
+    work: Path,
+    archive: ArchiveWriter,
+    ledger: LedgerWriter,
+) -> dict[str, str]:
+    """Write every row, those asked for as they come; return the captions of the first images by uid."""
+    sample: dict[str, str] = {}
+    answers = _Answers()
+    with _downloads(task, plan, work) as downloads:
+        for planned, map_row in zip(plan, map_rows(maps), strict=True):
+            row = planned.row
+            if planned.is_asked:
+                row = _judged(task, row, map_row, next(downloads), archive)
+                answers.count(row)
+            ledger.add(row)
+            if row.status == OK and (row.bytes or 0) <= SHEET_IMAGE_BYTES and len(sample) < SHEET_IMAGES:
+                sample[row.uid] = map_row["text"]
+    if answers.is_outage:
+        _clear_scratch(task)  # these answers are not to be found again
+        raise SourceUnavailable(
+            "Nobody on the web answers",
+            where=str(task),
+            rule="an answer, whatever it says, to one of the images asked for",
+            got=f"none to {answers.first_unanswered:,} that were asked for the first time, nor to any other",
+            action="Look at this machine's network, resolver and egress proxy, then run the shard again.",
+        )
+    return sample
+
+
+class _Answers:
+    """Whether anybody on the web answered."""
+
+    def __init__(self) -> None:
+        self.first_unanswered = 0
+        self._answered = 0
+
+    def count(self, row: LedgerRow) -> None:
+        """Take what became of a row that was asked for."""
+        if row.status in NO_ANSWER:
+            self.first_unanswered += row.attempts == 1
+        elif row.status not in NOT_ASKED:
+            self._answered += 1
+
+    @property
+    def is_outage(self) -> bool:
+        return self.first_unanswered >= OUTAGE_ROWS and not self._answered
+
+
+@contextlib.contextmanager
+def _downloads(task: ImageTask, plan: Sequence[PlannedRow], work: Path) -> Iterator[Iterator[Download]]:
+    """Start the engine, where anything is asked for; end it however this ends."""
+    requests = _requests(plan)
+    if requests.num_rows == 0:
+        yield iter(())
+        return
+    downloads = task.engine(requests, work, task.settings.rules, threads=task.settings.threads)
+    try:
+        yield downloads
+    finally:
+        if isinstance(downloads, Generator):
+            downloads.close()
+
+
+def _requests(plan: Sequence[PlannedRow]) -> pa.Table:
+    asked = [planned.row for planned in plan if planned.is_asked]
+    columns = [[r.uid for r in asked], [r.url for r in asked], [r.expected_sha256 or None for r in asked]]
+    return pa.table(columns, schema=pa.schema([(name, pa.string()) for name in ("key", "url", "sha256")]))
+
+
+def _work_folder(task: ImageTask, plan: Sequence[PlannedRow], stored: Ledger | None) -> Path:
+    """Return the folder of this run: a killed one's, where it asked for the same after the same; others are removed."""
+    of_run = {
+        "requests": _requests(plan).to_pydict(),
+        "rules": task.inputs["rules"],
+        "after": stored.provenance.fingerprint if stored else None,
+    }
+    folder = task.scratch / f"{task.key}.{fingerprint(of_run)}"
+    _clear_scratch(task, but=folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _judged(
+    task: ImageTask, row: LedgerRow, map_row: Mapping[str, Any], download: Download, archive: ArchiveWriter
+) -> LedgerRow:
+    """Return what became of a row that was asked for; its image, where it is one, is stored."""
+    if download.key != row.uid:
+        raise AssertionError(f"the engine answered {download.key} where {row.uid} was asked for")
+    row = row._replace(attempts=row.attempts + 1)
+    if download.reason != OK:
+        return _failed(row, download.reason, download.detail)
+    assert download.data is not None
+    try:
+        facts = inspect_image(download.data)
+    except ImageRefused as refusal:
+        return _failed(row, refusal.reason, refusal.detail)
+    if row.expected_sha256 and row.expected_sha256.lower() != facts.sha256:
+        return _failed(row, "hash_changed", f"the file's sha256 is {facts.sha256}")
+    if is_taken_down(task.settings.take_down, row.uid, row.url, facts.sha256):
+        return _failed(row, TAKEN_DOWN, "")
+    return _stored(row._replace(status=OK, **facts._asdict()), map_row, download.data, archive)
+
+
+def _failed(row: LedgerRow, status: str, detail: str) -> LedgerRow:
+    text = detail[:DETAIL_CHARACTERS].encode(errors="replace").decode()  # no half surrogates: they cannot be stored
+    return row._replace(status=status, detail=text)
+
+
+def _stored(row: LedgerRow, map_row: Mapping[str, Any], data: bytes, archive: ArchiveWriter) -> LedgerRow:
+    """Put an image into the archive, with the map's caption and figures as they are today."""
+    assert row.extension is not None
+    record = {
+        **{name: map_row[name] for name in ("uid", "url", "text", "original_width", "original_height", "map_score")},
+        **{name: getattr(row, name) for name in ("sha256", "width", "height", "mime")},
+    }
+    return row._replace(file=archive.add(row.uid, row.extension, data, map_row["text"], record))
+
+
+def _contact_sheet(task: ImageTask, sample: Mapping[str, str]) -> bytes | None:
+    if not sample:
+        return None
+    images = read_images(task.lake, task.key, sample.keys())
+    return contact_sheet([(image.data, sample[image.uid]) for image in images])
