@@ -16,6 +16,9 @@ GRAPH = {
     "mappool/classifier": (["mappool/training_embeddings"], None),
     "mappool/pool_shards": ([], None),
     "mappool/shard_maps": (["mappool/classifier", "mappool/pool_shards"], "pool_shard"),
+    "mappool/map_images": (["mappool/shard_maps"], "pool_shard"),
+    "mappool/unique_images": (["mappool/map_images", "mappool/shard_maps"], None),
+    "mappool/pool_report": (["mappool/map_images", "mappool/shard_maps", "mappool/unique_images"], None),
     "mappool/published_model": (["mappool/classifier"], None),
     "mappool/published_dataset": (["mappool/classifier", "mappool/pool_shards", "mappool/shard_maps"], None),
 }
@@ -29,6 +32,15 @@ CHECKS = {
     ("mappool/shard_maps", "shard_maps_score_over_threshold"),
     ("mappool/shard_maps", "shard_maps_screen_missed"),
     ("mappool/shard_maps", "rows_accounted"),
+    ("mappool/map_images", "map_images_one_row_a_map"),
+    ("mappool/map_images", "map_images_ok_complete"),
+    ("mappool/map_images", "rows_accounted"),
+    ("mappool/unique_images", "unique_images_complete"),
+    ("mappool/unique_images", "unique_images_representative_kept"),
+    ("mappool/unique_images", "unique_images_bytes_kept_once"),
+    ("mappool/unique_images", "unique_images_best_kept"),
+    ("mappool/unique_images", "unique_images_within_limits"),
+    ("mappool/unique_images", "rows_accounted"),
     ("mappool/published_model", "scores_as_in_the_lake"),
     ("mappool/published_dataset", "shard_maps_uid_unique"),
     ("mappool/published_dataset", "shard_maps_score_over_threshold"),
@@ -71,7 +83,9 @@ def test_many_shards_share_a_run_and_none_runs_twice_at_once():
 
 
 def test_jobs_sensor_and_schedule_are_there_and_off():
-    assert {"train", "filter", "publish", "publish_preview"} <= {job.name for job in defs.resolve_all_job_defs()}
+    assert {"train", "filter", "images", "report", "publish", "publish_preview"} <= {
+        job.name for job in defs.resolve_all_job_defs()
+    }
     (schedule,), sensors = defs.schedules, defs.sensors
     statuses = {sensor.name: sensor.default_status for sensor in sensors}
     assert statuses == dict.fromkeys(("new_pool_shards", "publish_when_enough"), dg.DefaultSensorStatus.STOPPED)

@@ -4,10 +4,13 @@ import dagster as dg
 
 from mappool_assets.defs.failures import as_failures
 from mappool_assets.defs.mappool.classifier import classifier
+from mappool_assets.defs.mappool.map_images import map_images
+from mappool_assets.defs.mappool.pool_report import pool_report
 from mappool_assets.defs.mappool.pool_shards import pool_shards
 from mappool_assets.defs.mappool.published_dataset import published_dataset
 from mappool_assets.defs.mappool.published_model import published_model
 from mappool_assets.defs.mappool.shard_maps import shard_maps
+from mappool_assets.defs.mappool.unique_images import unique_images
 from mappool_assets.defs.publish_preview import publish_preview
 from mappool_assets.defs.resources import LakeResource, PoolResource, PublishResource
 from mappool_assets.lib.pool import list_pool
@@ -26,12 +29,22 @@ filter_job = dg.define_asset_job(
     description="The maps of chosen shards. For many shards backfill the asset shard_maps instead: only asset "
     "backfills put many shards into one run.",
 )
+images_job = dg.define_asset_job(
+    "images",
+    selection=dg.AssetSelection.assets(map_images),
+    description="The images of the maps of chosen shards. For many shards backfill the asset map_images instead.",
+)
+report_job = dg.define_asset_job(
+    "report",
+    selection=dg.AssetSelection.assets(unique_images, pool_report),
+    description="What is there twice among the fetched images, and a page about the whole pool.",
+)
 publish_job = dg.define_asset_job(
     "publish",
     selection=dg.AssetSelection.assets(published_dataset, published_model),
     description="Publish whatever was filtered since the last time.",
 )
-JOBS = (train_job, filter_job, publish_job, publish_preview)
+JOBS = (train_job, filter_job, images_job, report_job, publish_job, publish_preview)
 
 publish_daily = dg.ScheduleDefinition(
     name="publish_daily",

@@ -19,6 +19,15 @@ CHECKS = {
     "training_embeddings": (ROWS_ACCOUNTED,),
     "pool_shards": (ROWS_ACCOUNTED,),
     "shard_maps": (*OF_SHARD_MAPS, SCREEN_MISSED),
+    "map_images": ("map_images_one_row_a_map", "map_images_ok_complete", ROWS_ACCOUNTED),
+    "unique_images": (
+        "unique_images_complete",
+        "unique_images_representative_kept",
+        "unique_images_bytes_kept_once",
+        "unique_images_best_kept",
+        "unique_images_within_limits",
+        ROWS_ACCOUNTED,
+    ),
     "published_dataset": (*OF_SHARD_MAPS, "pool_shards_scored_or_missing"),
 }
 SHOWN_ROWS = 10

@@ -90,3 +90,15 @@ def add_awkward_files(folder: Path) -> None:
     thumbnail = io.BytesIO()
     Image.open(first).convert("RGB").resize((16, 16)).save(thumbnail, "PNG")
     (folder / "thumbnail.png").write_bytes(thumbnail.getvalue())
+
+
+def age_files(folder: Path, seed: tuple[int, ...]) -> None:
+    """Let a web folder grow old: of a hundred files some five are gone, two are others by now, one is an error page."""
+    for index, path in enumerate(sorted(folder.iterdir())):
+        fate = np.random.default_rng([*seed, index]).random()
+        if fate < 0.05:
+            path.unlink()
+        elif fate < 0.07:
+            path.write_bytes(draw(np.random.default_rng([*seed, index]), is_map=False).content)
+        elif fate < 0.08:
+            path.write_text("<!doctype html><title>Not here</title><p>The page has moved.\n", encoding="utf-8")

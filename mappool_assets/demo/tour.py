@@ -64,7 +64,11 @@ def run_demo(folder: Path, instance: dg.DagsterInstance, say: Say) -> None:
         shards = sorted(instance.get_dynamic_partitions(POOL_SHARD))
         say(f"\n3  The maps of {len(shards)} shards, in one run.")
         _tell(_run(defs, instance, "filter", shards), say)
-        say("\n4  The dataset, into a folder.")
+        say("\n4  Their images: fetched, verified, looked at.")
+        _tell(_run(defs, instance, "images", shards), say)
+        say("\n5  What is there twice, and a page about all of it.")
+        _tell(_run(defs, instance, "report"), say)
+        say("\n6  The dataset, into a folder.")
         _tell(_run(defs, instance, "publish"), say)
     _sum_up(world, folder, time.perf_counter() - began, say)
 

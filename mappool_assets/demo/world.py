@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from mappool_assets.demo.drawing_files import Album, Block, DrawnFile, add_awkward_files, draw_albums
+from mappool_assets.demo.drawing_files import Album, Block, DrawnFile, add_awkward_files, age_files, draw_albums
 from mappool_assets.demo.drawn_shard import DrawnShard
 from mappool_assets.demo.encoder import write_encoder
 from mappool_assets.lib.encoder import ClipEncoder
@@ -29,7 +29,7 @@ from mappool_assets.lib.errors import BadSetting, SourceUnavailable
 from mappool_assets.lib.lake import fingerprint, replacing
 from mappool_assets.lib.workers import available_cores
 
-FORMAT = 1  # raise it when the same parameters come to mean another world
+FORMAT = 2  # raise it when the same parameters come to mean another world
 HOST = "127.0.0.1"
 MAP_SHARE = 0.03  # of the pool; CommonPool's 0.7 % would leave too few to look at
 _FEW_DRAWINGS = 600  # fewer are drawn sooner than worker processes have started
@@ -90,6 +90,7 @@ class World:
             ("MAPPOOL_TRAINING_IMAGES", str(self.training_images), "labelled drawings, a folder a class"),
             ("MAPPOOL_ENCODER_MODEL", self.encoder_model, "a small model with random weights instead of ViT-L-14"),
             ("MAPPOOL_ENCODER_PRETRAINED", "", "its weights are in its folder"),
+            ("MAPPOOL_SCRATCH", str(self.folder.parent / "scratch"), "downloads under way"),
             ("MAPPOOL_PUBLISH_TO", str(self.folder.parent / "published"), "where the finished dataset goes"),
             ("MAPPOOL_ALLOW_PRIVATE_ADDRESSES", "1", "the pool's pictures are served by this machine"),
         ]
@@ -180,6 +181,8 @@ def _fill(building: Path, world: World, parameters: dict[str, int], progress: Pr
         embedded = _draw_and_embed(training, pool, making, progress)
     for album in training:
         add_awkward_files(album.folder)
+    for shard, album in enumerate(pool):
+        age_files(album.folder, (seed, 3, shard))
     (building / "pool").mkdir()
     for shard in embedded:
         shard.write(building / "pool", f"http://{HOST}:{world.port}")
