@@ -46,11 +46,11 @@ def table_metadata(lake: Lake, table: str) -> dict[str, Any]:
     made = lake.provenance(table)
     assert made is not None
     with lake.open_table(table) as file:
-        schema = file.schema_arrow
+        schema, rows = file.schema_arrow, file.metadata.num_rows
     return {
         **row_counts(made.rows_in, made.rows_kept, made.rows_dropped),
         **file_metadata(lake, lake.table_path(table)),
-        "dagster/row_count": made.rows_kept,
+        "dagster/row_count": rows,
         "dagster/column_schema": column_schema(schema),
     }
 

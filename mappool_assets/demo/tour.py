@@ -19,6 +19,8 @@ from mappool_assets.lib import sql_files
 from mappool_assets.lib.classifier_store import classifier_record
 from mappool_assets.lib.evaluation import METHOD_NAMES, PAPER_ACCURACY, Evaluation
 from mappool_assets.lib.lake import Lake
+from mappool_assets.lib.map_images.image_archive import IMAGES
+from mappool_assets.lib.pool_report.report import PATH as POOL_REPORT
 from mappool_assets.lib.text_table import as_text
 
 Say = Callable[[str], None]
@@ -129,7 +131,10 @@ def _sum_up(world: World, folder: Path, seconds: float, say: Say) -> None:
     say(as_text(_accuracies(record.evaluations)))
     say(
         f"""
-Done in {seconds:.0f} s. The dataset lies in {world.settings["MAPPOOL_PUBLISH_TO"]}
+Done in {seconds:.0f} s.
+  the dataset          {world.settings["MAPPOOL_PUBLISH_TO"]}
+  the page about it    {lake.url(POOL_REPORT)}
+  the images           {lake.url(IMAGES)}
 
 What to type next
   make ui            look at all of it in Dagster, on http://localhost:3000

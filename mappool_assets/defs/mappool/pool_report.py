@@ -31,6 +31,7 @@ def pool_report(lake: LakeResource, publishing: PublishResource) -> dg.Materiali
         report = write_pool_report(lake.open(), publishing.title)
     return dg.MaterializeResult(
         metadata={
+            "page": dg.MetadataValue.path(lake.open().url(report.path)),
             **file_metadata(lake.open(), report.path),
             **{name: getattr(report, name) for name in COUNTS},
             "unique_images": "not looked for yet" if report.unique_images is None else report.unique_images,

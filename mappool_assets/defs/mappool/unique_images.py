@@ -38,4 +38,5 @@ def unique_images(
     with as_failures():
         made = find_unique_images(lake.open(), duplicates.folder(), functools.partial(log_progress, context))
     yield from sql_check_results(KEY, lake.open(), table=TABLE)
-    yield dg.MaterializeResult(metadata=table_metadata(lake.open(), TABLE), data_version=data_version(made))
+    metadata = {**table_metadata(lake.open(), TABLE), **made.measures["captions"]}
+    yield dg.MaterializeResult(metadata=metadata, data_version=data_version(made))
