@@ -95,7 +95,7 @@ def _report(name: str | None, root: str | None) -> None:
 def _classify(chosen: argparse.Namespace) -> int:
     from mappool_assets.lib.classification_lines import Tally
     from mappool_assets.lib.image_classifier import classify_images
-    from mappool_assets.lib.web_fetch import FetchRules
+    from mappool_assets.lib.web.web_fetch import FetchRules
 
     settings = _settings()
     classifier = _image_classifier(chosen, settings)
