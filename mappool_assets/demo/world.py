@@ -181,8 +181,8 @@ def _fill(building: Path, world: World, parameters: dict[str, int], progress: Pr
         embedded = _draw_and_embed(training, pool, making, progress)
     for album in training:
         add_awkward_files(album.folder)
-    for shard, album in enumerate(pool):
-        age_files(album.folder, (seed, 3, shard))
+    for number, album in enumerate(pool):
+        age_files(album.folder, (seed, 3, number))
     (building / "pool").mkdir()
     for shard in embedded:
         shard.write(building / "pool", f"http://{HOST}:{world.port}")
