@@ -95,34 +95,52 @@ class ClipEncoder:
             (preprocess(image) for image in images), lambda batch: self._loaded.model.encode_image(batch)
         )
 
-    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float16]:
+    def embed_texts(self, texts: Sequence[str], dtype: type[np.floating] = np.float16) -> NDArray[Any]:
         """Embed texts; those longer than the model's context (77 tokens) are cut.
 
         Parameters
         ----------
         texts : sequence of str
+        dtype : float16 or float32
+            Default float16, which the pool's embeddings have.
 
         Returns
         -------
-        float16 array of shape (n, dimension)
-            Unit rows, normalised in float32.
+        array of shape (n, dimension) and type ``dtype``
+            Unit rows, normalised in float32. Which other texts are embedded, and how many, does not change a row.
         """
         loaded = self._loaded
-        return self._embed((loaded.tokenise([text])[0] for text in texts), loaded.model.encode_text)
+        return self._embed((loaded.tokenise([text])[0] for text in texts), loaded.model.encode_text, dtype)
+
+    def are_cut(self, texts: Sequence[str]) -> NDArray[np.bool_]:
+        """Tell which texts are longer than the model's context, so that their ends are not embedded."""
+        tokenise = self._loaded.tokenise
+        context = len(tokenise([""])[0])
+        # A text that fits gets only padding in a longer context; of one that does not, the last token is another.
+        return np.array(
+            [
+                not bool((tokenise([text], context_length=context + 1)[0, :context] == tokenise([text])[0]).all())
+                for text in texts
+            ],
+            dtype=bool,
+        )
 
     def _embed(
-        self, inputs: Iterator[torch.Tensor], encode: Callable[[torch.Tensor], torch.Tensor]
-    ) -> NDArray[np.float16]:
+        self,
+        inputs: Iterator[torch.Tensor],
+        encode: Callable[[torch.Tensor], torch.Tensor],
+        dtype: type[np.floating] = np.float16,
+    ) -> NDArray[Any]:
         import torch
 
-        blocks = [np.empty((0, self.dimension), dtype=np.float16)]
+        blocks = [np.empty((0, self.dimension), dtype=dtype)]
         with torch.inference_mode():
             while inputs_of_batch := list(islice(inputs, self.batch_size)):
                 missing = self.batch_size - len(inputs_of_batch)
                 batch = torch.stack(inputs_of_batch + [torch.zeros_like(inputs_of_batch[0])] * missing)
                 features = encode(batch.to(self._loaded.device))[: len(inputs_of_batch)].float()
                 unit = torch.nn.functional.normalize(features, dim=-1)
-                blocks.append(unit.cpu().numpy().astype(np.float16))
+                blocks.append(unit.cpu().numpy().astype(dtype))
         return np.concatenate(blocks)
 
     @property
@@ -191,7 +209,7 @@ class ClipEncoder:
 class _LoadedModel:
     model: Any
     preprocess: Callable[[Image], torch.Tensor]
-    tokenise: Callable[[list[str]], torch.Tensor]
+    tokenise: Callable[..., torch.Tensor]
     device: str
 
 
