@@ -1,0 +1,214 @@
+"""The images of places as a second configuration, ``geo``, of the published dataset.
+
+``load_dataset(repository, "geo")`` reads ``geo/*.parquet``: an image of a place a row, its embeddings in the file
+``part_*/<shard>.parquet`` of the configuration ``default``, found by ``uid``. What is taken down there is not here
+either, and neither is what was found in a shard that is not published, or was filtered anew since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mappool_assets.lib import sql_files
+from mappool_assets.lib.errors import MissingInput
+from mappool_assets.lib.geo_subset import geo_images
+from mappool_assets.lib.lake import Lake, fingerprint
+from mappool_assets.lib.publish.card_for_readers import table
+from mappool_assets.lib.publish.corpus import Corpus
+from mappool_assets.lib.publish.publish_target import NewFile, sha256_of
+from mappool_assets.lib.publish.published_files import PublishedFile, record_csv, record_path
+from mappool_assets.lib.retrieval.neighbour_merge import NEIGHBOURS
+
+CONFIGURATION = "geo"
+DATA_FILES = f"{CONFIGURATION}/*.parquet"
+OWNED_PATTERN = rf"{CONFIGURATION}/\d{{5}}\.parquet|provenance/{CONFIGURATION}\.csv"  # of what is written and removed
+
+ROWS_PER_GROUP = 5_000  # 1.5 MB, as the maps' files with their embeddings
+ROWS_A_FILE = 500_000
+FORMAT = {"version": 1, "rows_per_group": ROWS_PER_GROUP, "rows_a_file": ROWS_A_FILE}
+
+COLUMN_MEANINGS = {
+    "uid": "identifier of the pair in CommonPool, as in the configuration `default`",
+    "shard": "the file of the configuration `default` that holds the pair and its embeddings",
+    "url": "address of the image",
+    "text": "caption",
+    "original_width": "width of the image in pixels, when DataComp fetched it",
+    "original_height": "height of the image in pixels, when DataComp fetched it",
+    "sha256": "of the image's bytes",
+    "map_score": "the classifier's score",
+    "place_id": "identifier of the place that the image is most similar to, with its source before the colon",
+    "place": "name of the place",
+    "country": "country of the place, as its source gives it",
+    "latitude": "latitude of the place, not of what the image shows",
+    "longitude": "longitude of the place",
+    "prompt": "the place's prompt that is most similar to the image",
+    "rank": "rank of the image among all images by that prompt, from 1",
+    "similarity": "cosine of the embeddings of image and prompt",
+    "place_margin": "similarity less that to the best prompt of another place; below 0 the other fits better",
+    "generic_margin": "similarity less that to the best prompt that names no place",
+    "unsafe_score": "what a safety head says, near 1 where unsafe; empty where there was none",
+}
+SCHEMA = pa.schema([geo_images.SCHEMA.field(name).with_nullable(True) for name in COLUMN_MEANINGS])
+
+
+@dataclass(frozen=True)
+class PublishedGeo:
+    """The configuration's files, on local disk.
+
+    Attributes
+    ----------
+    files : tuple of PublishedFile
+        ``shard`` is the name without suffix.
+    rows_in : int
+        Images that the lake returns.
+    rows_dropped : dict of str to int
+        Of these not published: ``taken_down``, ``shard_changed`` (filtered anew since), ``not_published`` (the corpus
+        lacks the shard).
+    places : int
+        Places of the published images.
+    """
+
+    files: tuple[PublishedFile, ...]
+    rows_in: int
+    rows_dropped: dict[str, int]
+    places: int
+
+    @property
+    def row_count(self) -> int:
+        """Images that are published."""
+        return sum(file.rows for file in self.files)
+
+    def new_files(self, folder: Path) -> dict[str, NewFile]:
+        """Return the files with their record, as a publish target takes them; ``folder`` is where they were written."""
+        files = {
+            f"{CONFIGURATION}/{file.shard}.parquet": NewFile(folder / f"{file.shard}.parquet", file.sha256, file.bytes)
+            for file in self.files
+        }
+        return {**files, record_path(CONFIGURATION): NewFile.of_bytes(record_csv(self.files))}
+
+
+def geo_made_from(lake: Lake, corpus: Corpus) -> str | None:
+    """Return the fingerprint of what decides the configuration's bytes; None where there are no images of places."""
+    images = lake.provenance(geo_images.TABLE)
+    if images is None:
+        return None
+    shards = [[shard.shard, shard.fingerprint, list(shard.taken_down)] for shard in corpus.shards]
+    return fingerprint({"geo_images": images.fingerprint, "shards": shards, "format": FORMAT})
+
+
+def write_geo_files(lake: Lake, corpus: Corpus, folder: Path) -> PublishedGeo:
+    """Write the configuration's files, ``00000.parquet`` and so on, to a folder; same images and corpus, same bytes.
+
+    Raises
+    ------
+    MissingInput
+        There are no images of places, or not the neighbours that they come from.
+    """
+    made_from, found_in = geo_made_from(lake, corpus), _shards_found_in(lake)
+    assert made_from is not None
+    published = {shard.shard: shard for shard in corpus.shards}
+    chosen = [name for name, maps in found_in.items() if name in published and published[name].fingerprint == maps]
+    changed = [name for name, maps in found_in.items() if name in published and published[name].fingerprint != maps]
+    taken_down = [(name, uid) for name in chosen for uid in published[name].taken_down]
+    whole = folder / "all.parquet"
+    sql_files.run(
+        lake,
+        "exports/geo_images",
+        file=str(whole),
+        shards=chosen,
+        taken_down_shards=[name for name, _ in taken_down],
+        taken_down_uids=[uid for _, uid in taken_down],
+    )
+    files, places = [], set[str]()
+    for name, rows in _parts(whole, folder):
+        file = folder / f"{name}.parquet"
+        files.append(PublishedFile(name, rows, file.stat().st_size, sha256_of(file), made_from))
+        places |= set(pc.unique(pq.read_table(file, columns=["place_id"])["place_id"]).to_pylist())
+    whole.unlink()
+    (counted,) = sql_files.run(lake, "reports/geo_published", chosen=chosen, changed=changed).to_pylist()
+    kept = sum(file.rows for file in files)
+    dropped = {
+        "taken_down": counted["chosen"] - kept,
+        "shard_changed": counted["changed"],
+        "not_published": counted["images"] - counted["chosen"] - counted["changed"],
+    }
+    reasons = {reason: rows for reason, rows in dropped.items() if rows}
+    return PublishedGeo(tuple(files), counted["images"], reasons, len(places))
+
+
+def _parts(whole: Path, folder: Path) -> Iterator[tuple[str, int]]:
+    """Write the rows to files of at most :data:`ROWS_A_FILE`, one at least; yield their names and rows."""
+    with pq.ParquetFile(whole) as source:
+        batches = source.iter_batches(ROWS_PER_GROUP, columns=SCHEMA.names)
+        batch, number = next(batches, None), 0
+        while batch is not None or number == 0:
+            name, rows = f"{number:05d}", 0
+            with _writer(folder / f"{name}.parquet") as writer:
+                while batch is not None and rows + batch.num_rows <= max(ROWS_A_FILE, batch.num_rows):
+                    writer.write_table(pa.table(batch).select(SCHEMA.names).cast(SCHEMA))
+                    rows, batch = rows + batch.num_rows, next(batches, None)
+            yield name, rows
+            number += 1
+
+
+def _writer(file: Path) -> pq.ParquetWriter:
+    """Open a file with the settings of the published maps, dictionaries for what is the same in many rows aside."""
+    return pq.ParquetWriter(
+        file,
+        SCHEMA,
+        compression="zstd",
+        use_dictionary=["shard", "place_id", "place", "country", "prompt"],
+        use_content_defined_chunking=True,
+        write_page_index=True,
+    )
+
+
+def _shards_found_in(lake: Lake) -> Mapping[str, str]:
+    """Return the shards that the images were found in, with the fingerprints of their maps."""
+    images, neighbours = lake.provenance(geo_images.TABLE), lake.provenance(NEIGHBOURS)
+    if images is None or neighbours is None or images.inputs["neighbours"] != neighbours.fingerprint:
+        raise MissingInput(
+            "There are no images of places that belong to the lake's neighbours",
+            where=lake.url(geo_images.TABLE),
+            rule="images made from the neighbours that are there",
+            got="none" if images is None else "images of other neighbours",
+            action=f"Materialise {geo_images.TABLE} first.",
+        )
+    return neighbours.inputs["shards"]
+
+
+# -- the card -------------------------------------------------------------------------------------------------
+
+
+def card_configuration() -> dict[str, Any]:
+    """Return the entry of the card's ``configs``."""
+    return {"config_name": CONFIGURATION, "data_files": [{"split": "train", "path": DATA_FILES}]}
+
+
+def card_section(geo: PublishedGeo, repository: str) -> str:
+    """Return the section of the dataset card on the configuration."""
+    dropped = ", ".join(f"{rows:,} {reason.replace('_', ' ')}" for reason, rows in geo.rows_dropped.items())
+    left_out = f" Not published of {geo.rows_in:,}: {dropped}." if dropped else ""
+    rows = [(f"`{name}`", meaning) for name, meaning in COLUMN_MEANINGS.items()]
+    return f"""
+## Images of places
+
+The configuration `{CONFIGURATION}` lists {geo.row_count:,} of these images by the place, of {geo.places:,}, whose name
+they are most similar to, near duplicates left out.{left_out} Nobody looked at each: take `place_margin` and
+`generic_margin` to be stricter.
+
+```python
+from datasets import load_dataset
+
+places = load_dataset("{repository}", "{CONFIGURATION}", split="train", streaming=True)
+```
+
+{table(("column", "meaning"), rows)}
+""".strip()
