@@ -59,6 +59,10 @@ class BadSetting(MappoolError):
     """A setting outside its range or a source that cannot be understood."""
 
 
+class BadFilter(BadSetting):
+    """A filter on metadata that is not in the filters' language, or that names a column that is not there."""
+
+
 class BadEnvironment(MappoolError):
     """Installed packages that do not work together."""
 
