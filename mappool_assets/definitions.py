@@ -7,9 +7,11 @@ import dagster as dg
 # What we use of it is pinned in constraints.txt; without this each process prints a page of it.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
-from mappool_assets.defs import mappool
+from mappool_assets.defs import geo_subset, mappool
 from mappool_assets.defs.automation import JOBS, SCHEDULES, SENSORS
 from mappool_assets.defs.resources import resources_from_environment
+
+GROUPS = (mappool, geo_subset)
 
 
 def build_defs(**overrides: dg.ConfigurableResource) -> dg.Definitions:
@@ -20,7 +22,7 @@ def build_defs(**overrides: dg.ConfigurableResource) -> dg.Definitions:
     **overrides
         Resources by name, in place of those that the environment sets.
     """
-    assets = dg.load_assets_from_package_module(mappool)
+    assets = [asset for group in GROUPS for asset in dg.load_assets_from_package_module(group)]
     return dg.Definitions(
         assets=dg.with_source_code_references(assets),
         asset_checks=dg.load_asset_checks_from_package_module(mappool),

@@ -39,12 +39,17 @@ report_job = dg.define_asset_job(
     selection=dg.AssetSelection.assets(unique_images, pool_report),
     description="What is there twice among the fetched images, and a page about the whole pool.",
 )
+geo_subset_job = dg.define_asset_job(
+    "geo_subset",
+    selection=dg.AssetSelection.groups("geo_subset"),
+    description="The images of the places that the settings name, a page about them, and the index for single queries.",
+)
 publish_job = dg.define_asset_job(
     "publish",
     selection=dg.AssetSelection.assets(published_dataset, published_model),
     description="Publish whatever was filtered since the last time.",
 )
-JOBS = (train_job, filter_job, images_job, report_job, publish_job, publish_preview)
+JOBS = (train_job, filter_job, images_job, report_job, geo_subset_job, publish_job, publish_preview)
 
 publish_daily = dg.ScheduleDefinition(
     name="publish_daily",

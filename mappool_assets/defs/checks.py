@@ -28,6 +28,16 @@ CHECKS = {
         "unique_images_within_limits",
         ROWS_ACCOUNTED,
     ),
+    "place_queries": (ROWS_ACCOUNTED,),
+    "neighbours": (ROWS_ACCOUNTED,),
+    "geo_images": (
+        "geo_images_complete",
+        "geo_images_best_place",
+        "geo_images_duplicates_kept_once",
+        "geo_images_within_limits",
+        "place_counts_add_up",
+        ROWS_ACCOUNTED,
+    ),
     "published_dataset": (*OF_SHARD_MAPS, "pool_shards_scored_or_missing"),
 }
 SHOWN_ROWS = 10

@@ -85,6 +85,16 @@ def data_version(made: Provenance) -> dg.DataVersion:
     return dg.DataVersion(made.fingerprint)
 
 
+def log_steps(context: dg.AssetExecutionContext) -> Callable[[str, int, int | None], None]:
+    """Return a progress function for a run of several steps, each told by its name."""
+    steps: dict[str, Callable[[int, int | None], None]] = {}
+
+    def progress(step: str, done: int, total: int | None) -> None:
+        steps.setdefault(step, log_progress(context, step))(done, total)
+
+    return progress
+
+
 def log_progress(
     context: dg.AssetExecutionContext | dg.OpExecutionContext, things: str, every_seconds: float = 10.0
 ) -> Callable[[int, int | None], None]:

@@ -1,7 +1,7 @@
 """Settings: one frozen resource a concern. The environment is read here and nowhere else in Python."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -10,18 +10,25 @@ import dagster as dg
 from mappool_assets.lib.device_classifier import check_device
 from mappool_assets.lib.encoder import ClipEncoder
 from mappool_assets.lib.errors import BadSetting
+from mappool_assets.lib.geo_subset.place_labels import read_labels
+from mappool_assets.lib.geo_subset.settings import GeoSettings
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.map_images.map_images import ImageSettings
+from mappool_assets.lib.places.place_filter import PlaceFilter
+from mappool_assets.lib.places.place_queries import PlaceQuerySettings
+from mappool_assets.lib.places.prompts import LAION_GEO_TEMPLATE
 from mappool_assets.lib.publish.dataset_card import CardSettings
 from mappool_assets.lib.publish.publish_target import PublishTarget
 from mappool_assets.lib.publish.take_down import TakeDown, read_take_down
 from mappool_assets.lib.publish.targets import dataset_name, dataset_target, model_target
 from mappool_assets.lib.ranged_file.base import Storage
+from mappool_assets.lib.retrieval.neighbour_tasks import NeighbourSettings
 from mappool_assets.lib.training_set import TrainingSetSettings
 from mappool_assets.lib.web.web_fetch import FetchRules
 from mappool_assets.lib.workers import available_cores
 
 Number = TypeVar("Number", int, float)
+MOST_UNSAFE = 0.5  # clip-retrieval's
 
 
 class Setting(NamedTuple):
@@ -75,6 +82,25 @@ SETTINGS = {
     "MAPPOOL_EGRESS_PROXY": Setting(
         "", "`http://[user:password@]host:port` through which images are fetched; it then has to refuse addresses"
     ),
+    "MAPPOOL_PLACES": Setting(
+        "keywords:data/places.txt",
+        "Places to look for, separated by commas: `keywords:`, `geonames:`, `natural_earth:`, `overture:`, "
+        "`linked_places:`, `csv:` or `jsonl:` and a path or address",
+    ),
+    "MAPPOOL_PLACE_PROMPTS": Setting(
+        LAION_GEO_TEMPLATE, "Wordings of the prompts, separated by `;`; parts that a place lacks are left out"
+    ),
+    "MAPPOOL_PLACE_NAMES": Setting("name", "Names that are asked for: `name`, `alternate`, `historic`"),
+    "MAPPOOL_PLACE_BBOX": Setting("", "Only places inside `west,south,east,north`, in degrees"),
+    "MAPPOOL_PLACE_COUNTRIES": Setting("", "Only places of these countries, codes or names: `AT,DE`"),
+    "MAPPOOL_PLACE_FEATURES": Setting("", "Only places of these feature classes, as their source has them: `P,A`"),
+    "MAPPOOL_PLACE_MIN_POPULATION": Setting("", "Only places of so many people or more"),
+    "MAPPOOL_NEIGHBOURS": Setting("1000", "Images that a prompt finds at most; LAION-geo's number"),
+    "MAPPOOL_GEO_FILTER": Setting("", "Which maps are searched: `width >= 1024 and domain != 'example.org'`"),
+    "MAPPOOL_GEO_MIN_SIMILARITY": Setting("", "Least cosine of image and prompt"),
+    "MAPPOOL_GEO_MOST_A_DOMAIN": Setting("", "Most images of one domain for a place"),
+    "MAPPOOL_GEO_SAFETY_HEAD": Setting("", "safetensors file of a linear head over `l14_img` that tells unsafe images"),
+    "MAPPOOL_GEO_LABELS": Setting("", "CSV of `uid,label` (yes or no): does the image show its place?"),
     "MAPPOOL_SCRATCH": Setting("data/scratch", "Local folder for downloads under way and for what exceeds memory"),
     "MAPPOOL_PUBLISH_TO": Setting("data/published", "Folder or `hf://datasets/user/name` that receives the dataset"),
     "MAPPOOL_PUBLISH_MODEL_TO": Setting(
@@ -140,9 +166,8 @@ class ImagesResource(dg.ConfigurableResource):
     obeys_robots: bool = True
     egress_proxy: str = ""
     allow_private_addresses: bool = False
-    scratch: str = "data/scratch"
 
-    def settings(self, take_down: TakeDown) -> ImageSettings:
+    def settings(self, take_down: TakeDown, scratch: Path) -> ImageSettings:
         """Return how images are fetched and stored, and which are not."""
         return ImageSettings(
             rules=FetchRules(
@@ -154,7 +179,7 @@ class ImagesResource(dg.ConfigurableResource):
             ),
             archive_format=self.archive_format,
             max_attempts=self.attempts,
-            scratch=Path(self.scratch),
+            scratch=scratch,
             take_down=take_down,
         )
 
@@ -222,14 +247,74 @@ class TakeDownResource(dg.ConfigurableResource):
         return read_take_down(self.source, Storage(self.s3_endpoint or None, self.hub_endpoint or None))
 
 
-class DuplicatesResource(dg.ConfigurableResource):
-    """Where the search for duplicates keeps what does not fit in memory."""
+class ScratchResource(dg.ConfigurableResource):
+    """A folder of this machine for what is under way and for what does not fit in memory."""
 
-    scratch: str = "data/scratch"
+    root: str = "data/scratch"
 
     def folder(self) -> Path:
-        """Return the folder."""
-        return Path(self.scratch)
+        """Return the folder; each step makes one of its own there."""
+        return Path(self.root)
+
+
+class PlacesResource(dg.ConfigurableResource):
+    """Which places are asked for, and in what words."""
+
+    sources: list[str]
+    templates: list[str]
+    name_kinds: list[str]
+    bbox: list[float]
+    countries: list[str]
+    feature_classes: list[str]
+    min_population: int | None = None
+    s3_endpoint: str = ""
+    hub_endpoint: str = ""
+
+    def settings(self) -> PlaceQuerySettings:
+        """Return them as the library takes them."""
+        return PlaceQuerySettings(
+            sources=tuple(self.sources),
+            place_filter=PlaceFilter(
+                bbox=_bbox(self.bbox),
+                countries=tuple(self.countries),
+                feature_classes=tuple(self.feature_classes),
+                min_population=self.min_population,
+            ),
+            templates=tuple(self.templates),
+            name_kinds=tuple(self.name_kinds),
+        )
+
+    def storage(self) -> Storage:
+        """Return how remote files are read."""
+        return Storage(self.s3_endpoint or None, self.hub_endpoint or None)
+
+
+class GeoSubsetResource(dg.ConfigurableResource):
+    """Which images count as those of a place."""
+
+    neighbours: int = 1000
+    row_filter: str = ""
+    min_similarity: float | None = None
+    most_a_domain: int | None = None
+    safety_head: str = ""
+    labels: str = ""
+
+    def neighbour_settings(self) -> NeighbourSettings:
+        """Return which images are found."""
+        return NeighbourSettings(self.neighbours, self.min_similarity, self.row_filter or None)
+
+    def image_settings(self) -> GeoSettings:
+        """Return which of them are returned; with a safety head, those that it calls unsafe are not."""
+        most_unsafe = MOST_UNSAFE if self.safety_head else None
+        return GeoSettings(max_unsafe_score=most_unsafe, most_a_domain=self.most_a_domain)
+
+    def safety_head_file(self) -> Path | None:
+        """Return the safety head, if there is one."""
+        return Path(self.safety_head) if self.safety_head else None
+
+    def read_labels(self) -> dict[str, bool] | None:
+        """Return by uid whether an image shows its place, if somebody looked."""
+        return read_labels(Path(self.labels).read_bytes(), self.labels) if self.labels else None
 
 
 class PublishResource(dg.ConfigurableResource):
@@ -269,6 +354,35 @@ class PublishResource(dg.ConfigurableResource):
         return model_target(self.model_address(), hub_endpoint=self.hub_endpoint or None, is_private=self.is_private)
 
 
+def number_of(name: str, text: str, kind: Callable[[str], Number]) -> Number:
+    """Return a setting as a number; :class:`BadSetting` where it is none."""
+    try:
+        return kind(text)
+    except ValueError:
+        raise BadSetting(
+            "A setting is not a number",
+            where=name,
+            rule=f"a number such as {SETTINGS[name].default or 1}",
+            got=repr(text),
+            action="Correct it in .env or in the environment.",
+        ) from None
+
+
+def _bbox(edges: Sequence[float]) -> tuple[float, float, float, float] | None:
+    if not edges:
+        return None
+    if len(edges) != 4:
+        raise BadSetting(
+            "The box of places has not four edges",
+            where="MAPPOOL_PLACE_BBOX",
+            rule="west,south,east,north in degrees",
+            got=", ".join(map(str, edges)),
+            action="Correct it, or leave it empty.",
+        )
+    west, south, east, north = edges
+    return west, south, east, north
+
+
 def resources_from(environment: Mapping[str, str]) -> dict[str, dg.ConfigurableResource]:
     """Return every resource as the settings say; what is not set has its default."""
 
@@ -276,16 +390,13 @@ def resources_from(environment: Mapping[str, str]) -> dict[str, dg.ConfigurableR
         return environment.get(name, SETTINGS[name].default)
 
     def number(name: str, kind: Callable[[str], Number]) -> Number:
-        try:
-            return kind(setting(name))
-        except ValueError:
-            raise BadSetting(
-                "A setting is not a number",
-                where=name,
-                rule=f"a number such as {SETTINGS[name].default or 1}",
-                got=repr(setting(name)),
-                action="Correct it in .env or in the environment.",
-            ) from None
+        return number_of(name, setting(name), kind)
+
+    def optional(name: str, kind: Callable[[str], Number]) -> Number | None:
+        return number(name, kind) if setting(name) else None
+
+    def listed(name: str, separator: str = ",") -> list[str]:
+        return [part.strip() for part in setting(name).split(separator) if part.strip()]
 
     s3_endpoint, hub_endpoint = setting("MAPPOOL_S3_ENDPOINT"), setting("MAPPOOL_HUB_ENDPOINT")
     return {
@@ -294,9 +405,7 @@ def resources_from(environment: Mapping[str, str]) -> dict[str, dg.ConfigurableR
             source=setting("MAPPOOL_POOL"),
             s3_endpoint=s3_endpoint,
             hub_endpoint=hub_endpoint,
-            request_cost_bytes=number("MAPPOOL_REQUEST_COST_BYTES", int)
-            if setting("MAPPOOL_REQUEST_COST_BYTES")
-            else None,
+            request_cost_bytes=optional("MAPPOOL_REQUEST_COST_BYTES", int),
         ),
         "web": WebResource(allow_private_addresses=setting("MAPPOOL_ALLOW_PRIVATE_ADDRESSES") == "1"),
         "training_images": TrainingImagesResource(
@@ -324,9 +433,27 @@ def resources_from(environment: Mapping[str, str]) -> dict[str, dg.ConfigurableR
             # By name: it may hold a password, and the UI shows what resources are made of.
             egress_proxy=dg.EnvVar("MAPPOOL_EGRESS_PROXY") if setting("MAPPOOL_EGRESS_PROXY") else "",
             allow_private_addresses=setting("MAPPOOL_ALLOW_PRIVATE_ADDRESSES") == "1",
-            scratch=setting("MAPPOOL_SCRATCH"),
         ),
-        "duplicates": DuplicatesResource(scratch=setting("MAPPOOL_SCRATCH")),
+        "scratch": ScratchResource(root=setting("MAPPOOL_SCRATCH")),
+        "places": PlacesResource(
+            sources=listed("MAPPOOL_PLACES"),
+            templates=listed("MAPPOOL_PLACE_PROMPTS", ";"),
+            name_kinds=listed("MAPPOOL_PLACE_NAMES"),
+            bbox=[number_of("MAPPOOL_PLACE_BBOX", part, float) for part in listed("MAPPOOL_PLACE_BBOX")],
+            countries=listed("MAPPOOL_PLACE_COUNTRIES"),
+            feature_classes=listed("MAPPOOL_PLACE_FEATURES"),
+            min_population=optional("MAPPOOL_PLACE_MIN_POPULATION", int),
+            s3_endpoint=s3_endpoint,
+            hub_endpoint=hub_endpoint,
+        ),
+        "geo_subset": GeoSubsetResource(
+            neighbours=number("MAPPOOL_NEIGHBOURS", int),
+            row_filter=setting("MAPPOOL_GEO_FILTER"),
+            min_similarity=optional("MAPPOOL_GEO_MIN_SIMILARITY", float),
+            most_a_domain=optional("MAPPOOL_GEO_MOST_A_DOMAIN", int),
+            safety_head=setting("MAPPOOL_GEO_SAFETY_HEAD"),
+            labels=setting("MAPPOOL_GEO_LABELS"),
+        ),
         "take_down": TakeDownResource(
             source=setting("MAPPOOL_TAKE_DOWN"), s3_endpoint=s3_endpoint, hub_endpoint=hub_endpoint
         ),

@@ -18,6 +18,7 @@ from mappool_assets.demo.world import World, build_world, serve_images
 from mappool_assets.lib import sql_files
 from mappool_assets.lib.classifier_store import classifier_record
 from mappool_assets.lib.evaluation import METHOD_NAMES, PAPER_ACCURACY, Evaluation
+from mappool_assets.lib.geo_subset.geo_report import PATH as GEO_REPORT
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.map_images.image_archive import IMAGES
 from mappool_assets.lib.pool_report.report import PATH as POOL_REPORT
@@ -70,7 +71,9 @@ def run_demo(folder: Path, instance: dg.DagsterInstance, say: Say) -> None:
         _tell(_run(defs, instance, "images", shards), say)
         say("\n5  What is there twice, and a page about all of it.")
         _tell(_run(defs, instance, "report"), say)
-        say("\n6  The dataset, into a folder.")
+        say("\n6  Images of places, and an index of all (by chance: the encoder's weights are random).")
+        _tell(_run(defs, instance, "geo_subset"), say)
+        say("\n7  The dataset, into a folder.")
         _tell(_run(defs, instance, "publish"), say)
     _sum_up(world, folder, time.perf_counter() - began, say)
 
@@ -134,6 +137,7 @@ def _sum_up(world: World, folder: Path, seconds: float, say: Say) -> None:
 Done in {seconds:.0f} s.
   the dataset          {world.settings["MAPPOOL_PUBLISH_TO"]}
   the page about it    {lake.url(POOL_REPORT)}
+  the page on places   {lake.url(GEO_REPORT)}
   the images           {lake.url(IMAGES)}
 
 What to type next

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from mappool_assets.demo.canvas import place_name
 from mappool_assets.demo.drawing_files import Album, Block, DrawnFile, add_awkward_files, age_files, draw_albums
 from mappool_assets.demo.drawn_shard import DrawnShard
 from mappool_assets.demo.encoder import write_encoder
@@ -29,9 +30,10 @@ from mappool_assets.lib.errors import BadSetting, SourceUnavailable
 from mappool_assets.lib.lake import fingerprint, replacing
 from mappool_assets.lib.workers import available_cores
 
-FORMAT = 2  # raise it when the same parameters come to mean another world
+FORMAT = 3  # raise it when the same parameters come to mean another world
 HOST = "127.0.0.1"
 MAP_SHARE = 0.03  # of the pool; CommonPool's 0.7 % would leave too few to look at
+PLACES = 12  # names to look for; with random weights an encoder finds anything by them
 _FEW_DRAWINGS = 600  # fewer are drawn sooner than worker processes have started
 _MANIFEST = "manifest.json"
 
@@ -69,6 +71,11 @@ class World:
         return self.folder / "pool_images"
 
     @property
+    def places(self) -> Path:
+        """Places to look for: a keyword list."""
+        return self.folder / "places.txt"
+
+    @property
     def encoder_model(self) -> str:
         """The encoder's name for open_clip."""
         return f"local-dir:{self.folder / 'encoder'}"
@@ -90,6 +97,8 @@ class World:
             ("MAPPOOL_TRAINING_IMAGES", str(self.training_images), "labelled drawings, a folder a class"),
             ("MAPPOOL_ENCODER_MODEL", self.encoder_model, "a small model with random weights instead of ViT-L-14"),
             ("MAPPOOL_ENCODER_PRETRAINED", "", "its weights are in its folder"),
+            ("MAPPOOL_PLACES", f"keywords:{self.places}", "places whose images are looked for"),
+            ("MAPPOOL_NEIGHBOURS", "40", "images that a place finds"),
             ("MAPPOOL_SCRATCH", str(self.folder.parent / "scratch"), "downloads under way"),
             ("MAPPOOL_PUBLISH_TO", str(self.folder.parent / "published"), "where the finished dataset goes"),
             ("MAPPOOL_ALLOW_PRIVATE_ADDRESSES", "1", "the pool's pictures are served by this machine"),
@@ -186,6 +195,8 @@ def _fill(building: Path, world: World, parameters: dict[str, int], progress: Pr
     (building / "pool").mkdir()
     for shard in embedded:
         shard.write(building / "pool", f"http://{HOST}:{world.port}")
+    names = sorted({place_name(np.random.default_rng([seed, 4, place])) for place in range(PLACES)})
+    _write_text(building / world.places.name, "".join(f"{name}\n" for name in names))
     _write_text(building / world.env_file.name, world._env_text())
 
 

@@ -11,7 +11,13 @@ from mappool_assets.defs.mappool.shard_maps import shard_maps
 from mappool_assets.defs.metadata import file_metadata, image, previous_metadata, row_counts
 from mappool_assets.defs.partition_runs import PartitionResult, fail_with, materialise_each
 from mappool_assets.defs.partitions import pool_shard
-from mappool_assets.defs.resources import FilterResource, ImagesResource, LakeResource, TakeDownResource
+from mappool_assets.defs.resources import (
+    FilterResource,
+    ImagesResource,
+    LakeResource,
+    ScratchResource,
+    TakeDownResource,
+)
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.map_images.image_archive import IMAGES
 from mappool_assets.lib.map_images.map_images import TABLE, ImageReport, ImageTask, fetch_map_images, map_image_tasks
@@ -48,6 +54,7 @@ def map_images(
     lake: LakeResource,
     images: ImagesResource,
     take_down: TakeDownResource,
+    scratch: ScratchResource,
     filtering: FilterResource,
 ) -> Iterator[dg.AssetCheckResult]:
     """One row is one map of a shard with what became of its image: fetched, or why not.
@@ -57,7 +64,9 @@ def map_images(
     up to a limit; what is there is not touched.
     """
     with as_failures():
-        tasks = map_image_tasks(lake.open(), context.partition_keys, images.settings(take_down.read()))
+        tasks = map_image_tasks(
+            lake.open(), context.partition_keys, images.settings(take_down.read(), scratch.folder())
+        )
     outcomes = fetch_map_images(tasks, workers=filtering.worker_count(), force=config.force)
     failed = materialise_each(
         context, _results(context, outcomes, lake.open(), len(tasks)), partitioned_parents=[shard_maps.key]

@@ -10,7 +10,7 @@ from mappool_assets.defs.failures import as_failures
 from mappool_assets.defs.mappool.map_images import map_images
 from mappool_assets.defs.mappool.shard_maps import shard_maps
 from mappool_assets.defs.metadata import data_version, log_progress, table_metadata
-from mappool_assets.defs.resources import DuplicatesResource, LakeResource
+from mappool_assets.defs.resources import LakeResource, ScratchResource
 from mappool_assets.lib.duplicates.unique_images import TABLE, find_unique_images
 
 KEY = dg.AssetKey(["mappool", "unique_images"])
@@ -27,7 +27,7 @@ KEY = dg.AssetKey(["mappool", "unique_images"])
     pool="unique_images",
 )
 def unique_images(
-    context: dg.AssetExecutionContext, lake: LakeResource, duplicates: DuplicatesResource
+    context: dg.AssetExecutionContext, lake: LakeResource, scratch: ScratchResource
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """One row is one fetched image, kept or a duplicate of the one named beside it, over all shards.
 
@@ -36,7 +36,7 @@ def unique_images(
     highest score.
     """
     with as_failures():
-        made = find_unique_images(lake.open(), duplicates.folder(), functools.partial(log_progress, context))
+        made = find_unique_images(lake.open(), scratch.folder(), functools.partial(log_progress, context))
     yield from sql_check_results(KEY, lake.open(), table=TABLE)
     metadata = {**table_metadata(lake.open(), TABLE), **made.measures["captions"]}
     yield dg.MaterializeResult(metadata=metadata, data_version=data_version(made))
