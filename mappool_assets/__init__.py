@@ -3,7 +3,10 @@
 The data's way::
 
     training_set → training_embeddings → classifier ─┬→ published_model
-    pool_shards (found, one partition a shard) ──────┴→ shard_maps → published_dataset
+    pool_shards (found, one partition a shard) ──────┴→ shard_maps ─┬→ published_dataset
+                                                                    └→ map_images → unique_images → pool_report
+    place_queries + shard_maps → neighbours → geo_images → geo_report
+    shard_maps → image_index
 
 ``definitions`` assembles, ``defs`` holds what is Dagster's, ``lib`` holds the craft.
 """

@@ -19,7 +19,7 @@ from mappool_assets.lib.geo_subset.geo_report import PATH, GeoReport, write_geo_
 from mappool_assets.lib.geo_subset.place_labels import read_labels
 from mappool_assets.lib.geo_subset.settings import GeoSettings
 from mappool_assets.lib.lake import Lake
-from mappool_assets.lib.pool_report import charts
+from mappool_assets.lib.report_page.figures import as_svg
 from mappool_assets.lib.retrieval.neighbour_tasks import NeighbourSettings
 from mappool_assets_tests.geo_lake import (
     SHARDS,
@@ -241,7 +241,7 @@ CHARTS = {
 def test_a_chart_takes_colours_and_font_from_the_page_and_nothing_from_elsewhere(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        svg = charts.as_svg(CHARTS[name](), name)
+        svg = as_svg(CHARTS[name](), name)
     for forbidden in ("<style", "<script", "font-family", "<metadata", "<!--", "<image"):
         assert forbidden not in svg
     assert re.findall(r"(?<!\()#[0-9a-fA-F]{6}\b", svg) == [], "a colour of its own"

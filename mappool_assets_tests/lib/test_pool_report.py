@@ -15,8 +15,8 @@ from PIL import Image
 from mappool_assets.lib.errors import MissingInput
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.map_images.image_archive import IMAGES
-from mappool_assets.lib.pool_report.page import Gallery, Page, Picture, Section, Table, is_web_address
 from mappool_assets.lib.pool_report.report import PATH, PoolReport, write_pool_report
+from mappool_assets.lib.report_page.page import Gallery, Page, Picture, Section, Table, is_web_address
 from mappool_assets_tests.small_images import flat_png, write_images, write_unique_images
 from mappool_assets_tests.small_lake import shard_key, write_maps, write_pool
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mappool_assets.lib import sql_files
+from mappool_assets.lib import scratch_folder, sql_files
 from mappool_assets.lib.duplicates import image_embeddings, image_places, unique_images
 from mappool_assets.lib.duplicates.unique_images import TABLE, DuplicateSettings, find_unique_images
 from mappool_assets.lib.errors import MissingInput
@@ -181,7 +181,7 @@ def test_a_failure_leaves_neither_table_nor_scratch(lake, tmp_path):
 
 
 def test_what_a_killed_run_left_is_removed(lake, tmp_path, monkeypatch):
-    monkeypatch.setattr(unique_images.shutil, "rmtree", lambda *_, **__: None)
+    monkeypatch.setattr(scratch_folder.shutil, "rmtree", lambda *_, **__: None)
     find_unique_images(lake, tmp_path, settings=LONG)
     monkeypatch.undo()
     [left] = tmp_path.glob("unique_images-*")

@@ -1,23 +1,12 @@
 -- Which domains have the most dead links, and why mostly?
--- The first 20 of those with at least 10 maps. The domain is that of reports/domains.sql; a dead link is that of
--- reports/image_statuses.sql.
-WITH images AS (
+-- The first 20 of those with at least 10 maps.
+WITH counted AS (
     SELECT
-        rtrim(regexp_extract(
-            lower(url), '^[a-z][a-z0-9+.-]*://(?:[^/?#\\]*@)?(?:www\.)?(\[[^\]/?#\\]*\]|[^/?#:\\]*)', 1
-        ), '.') AS domain,
-        status
-    FROM map_images
-),
-counted AS (
-    SELECT
-        domain,
+        domain_of(url) AS domain,
         status,
-        status NOT IN (
-            'ok', 'robots_txt', 'opted_out', 'taken_down', 'blocked_address', 'too_large', 'too_many_pixels', 'bad_uid'
-        ) AS is_dead,
+        status <> 'ok' AND NOT is_kept_out(status) AS is_dead,
         count(*) AS images
-    FROM images
+    FROM map_images
     GROUP BY ALL
 ),
 domains AS (

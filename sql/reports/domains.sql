@@ -1,15 +1,8 @@
 -- Which domains hold the most maps, and which share do all domains up to a rank hold together?
 -- A domain is the host of the address in lower case, without port and leading "www."; what people can register, as in
 -- "example.co.uk", would take a public-suffix list. The 20 first, then ten ranks a decade down to the last one.
-WITH hosts AS (
-    SELECT
-        rtrim(regexp_extract(
-            lower(url), '^[a-z][a-z0-9+.-]*://(?:[^/?#\\]*@)?(?:www\.)?(\[[^\]/?#\\]*\]|[^/?#:\\]*)', 1
-        ), '.') AS domain
-    FROM shard_maps
-),
-counted AS (
-    SELECT domain, count(*) AS maps FROM hosts GROUP BY domain
+WITH counted AS (
+    SELECT domain_of(url) AS domain, count(*) AS maps FROM shard_maps GROUP BY domain
 ),
 ranked AS (
     SELECT

@@ -10,9 +10,7 @@ Memory holds numbers, never names or embeddings of all images: 1.13 GB at most f
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from mappool_assets.lib.duplicates.look_alikes import LookAlikes
 from mappool_assets.lib.duplicates.representatives import Relation, Representatives, choose_representatives
 from mappool_assets.lib.duplicates.unique_table import TABLE, write_unique_images
 from mappool_assets.lib.lake import Lake, Provenance, fingerprint
+from mappool_assets.lib.scratch_folder import scratch_folder
 from mappool_assets.lib.workers import available_cores
 
 __all__ = ["TABLE", "DuplicateSettings", "find_unique_images"]
@@ -100,7 +99,7 @@ def find_unique_images(
     made = lake.provenance(TABLE)
     if made is not None and made.fingerprint == fingerprint(inputs):
         return made
-    with _empty_folder(scratch / f"unique_images-{fingerprint({'lake': lake.url('')})}") as folder:
+    with scratch_folder(scratch, lake, "unique_images") as folder:
         images = find_places(lake, folder / "places.parquet")
         chosen, embedded = _choose(lake, images, folder, progress, settings)
         measures = {
@@ -109,17 +108,6 @@ def find_unique_images(
             "captions": sql_files.run(lake, "reports/caption_counts").to_pylist()[0],
         }
         return write_unique_images(lake, images, chosen, folder, inputs, measures)
-
-
-@contextmanager
-def _empty_folder(path: Path) -> Iterator[Path]:
-    """Yield a new folder and remove it again; what a killed run left there is removed first."""
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True)
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _choose(

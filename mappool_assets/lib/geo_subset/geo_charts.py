@@ -1,4 +1,4 @@
-"""Charts of the page on places; as :mod:`mappool_assets.lib.pool_report.charts`."""
+"""The charts that the page on places alone has."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from mappool_assets.lib.plots import BLUE, GREY, GRID, INK, ORANGE
-from mappool_assets.lib.pool_report.charts import (
+from mappool_assets.lib.report_page.axes import (
     LETTER_POINTS,
     MOST_BARS,
-    _axes,
-    _finished,
-    _whole_numbers,
+    finished,
+    plain_axes,
     round_step,
     short_count,
-    steps_chart,
+    whole_numbers,
 )
+from mappool_assets.lib.report_page.charts import steps_chart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,14 +47,14 @@ def yields_chart(returned: npt.ArrayLike) -> Figure:
     step = max(1, round(round_step(max(1, int(np.ptp(counts))) / bars)))
     first = int(counts.min()) // step
     heights = np.bincount(counts // step - first)
-    axes = _axes("images of a place", "places")
+    axes = plain_axes("images of a place", "places")
     left = step * (np.arange(len(heights)) + first)
     axes.bar(left, heights, width=0.94 * step, align="edge", color=BLUE)
     for value, name, style in ((np.median(counts), "median", "-"), (counts.mean(), "mean", (0, (3, 2)))):
         axes.axvline(float(value), color=ORANGE, linewidth=2, linestyle=style, label=f"{name} {float(value):,.4g}")
     axes.xaxis.set_major_formatter(lambda count, _: short_count(count))
-    _whole_numbers(axes)
-    return _finished(axes)
+    whole_numbers(axes)
+    return finished(axes)
 
 
 def margins_chart(steps: Mapping[str, Mapping[int, int]]) -> Figure:

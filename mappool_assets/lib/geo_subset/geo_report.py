@@ -6,22 +6,20 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mappool_assets.lib import sql_files
 from mappool_assets.lib.errors import MissingInput
 from mappool_assets.lib.geo_subset import geo_charts, geo_images, place_counts
 from mappool_assets.lib.geo_subset.place_labels import Precision, interval, precision_section
 from mappool_assets.lib.geo_subset.place_pictures import picture_section
 from mappool_assets.lib.geo_subset.place_sections import (
     Places,
-    domain_section,
     map_section,
     margin_section,
     yield_section,
 )
 from mappool_assets.lib.lake import Lake, Provenance
-from mappool_assets.lib.pool_report import charts
-from mappool_assets.lib.pool_report.domain_section import TOP, Domains
-from mappool_assets.lib.pool_report.page import NO_NUMBER, Page, Section, Tile, percent
+from mappool_assets.lib.report_page.domain_section import Domains, domain_section
+from mappool_assets.lib.report_page.figures import as_png
+from mappool_assets.lib.report_page.page import NO_NUMBER, Page, Section, Tile, percent
 from mappool_assets.lib.retrieval.neighbour_merge import NEIGHBOURS
 
 PATH = "geo_subset/geo_report/report.html"  # in the lake
@@ -103,7 +101,7 @@ def write_geo_report(
                 action=f"Materialise {geo_images.TABLE} first.",
             )
     places = Places.of(lake)
-    domains = Domains(sql_files.run(lake, "reports/place_domains").to_pylist())
+    domains = Domains.of(lake, "place_domains", "images")
     precision = None if labels is None else Precision.of(lake, labels)
     sections = (
         picture_section(lake, places),
@@ -124,9 +122,9 @@ def _report(
     html: bytes, places: Places, domains: Domains, precision: Precision | None, sections: tuple[Section, ...]
 ) -> GeoReport:
     summary = places.summary
-    pictures = {"yields": charts.as_png(geo_charts.yields_chart(places.returned))}
+    pictures = {"yields": as_png(geo_charts.yields_chart(places.returned))}
     if places.located:
-        pictures["map"] = charts.as_png(geo_charts.places_map(*places.map_points()))
+        pictures["map"] = as_png(geo_charts.places_map(*places.map_points()))
     return GeoReport(
         path=PATH,
         sha256=hashlib.sha256(html).hexdigest(),
@@ -156,7 +154,7 @@ def _tiles(places: Places, domains: Domains, precision: Precision | None) -> tup
         Tile(f"{summary['places']:,}", "places", without),
         Tile(f"{summary['images']:,}", "images", f"{percent(summary['images'] / (retrieved or 1))} of those found"),
         Tile(f"{summary['mean_images']:,.1f}", "images a place", f"median {summary['median_images']:,g}"),
-        Tile(f"{domains.count:,}", "domains", f"the first {TOP} hold {percent(domains.top_share)}"),
+        domains.tile,
         shown,
     )
 

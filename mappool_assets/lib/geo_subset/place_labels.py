@@ -12,7 +12,7 @@ from mappool_assets.lib import sql_files
 from mappool_assets.lib.errors import BadSetting
 from mappool_assets.lib.evaluation import wilson_interval
 from mappool_assets.lib.lake import Lake
-from mappool_assets.lib.pool_report.page import NO_NUMBER, Section, Table, percent
+from mappool_assets.lib.report_page.page import NO_NUMBER, Section, Table, percent
 
 COLUMNS = ("uid", "label")
 RIGHT, WRONG = ("1", "true", "yes"), ("0", "false", "no")

@@ -8,8 +8,8 @@ from itertools import groupby
 from mappool_assets.lib import sql_files
 from mappool_assets.lib.geo_subset.place_sections import Places
 from mappool_assets.lib.lake import Lake
-from mappool_assets.lib.pool_report.page import MOST_CELL_CHARACTERS, Gallery, Picture, Section, one_line
-from mappool_assets.lib.pool_report.samples import NO_THUMBNAIL, read_thumbnails
+from mappool_assets.lib.report_page.page import MOST_CELL_CHARACTERS, Gallery, Picture, Section, one_line
+from mappool_assets.lib.report_page.thumbnails import NO_THUMBNAIL, read_thumbnails
 
 PLACES, IMAGES_A_PLACE = 8, 8
 

@@ -1,4 +1,4 @@
-"""What the places gave: images of each, where the places lie, where the images come from, how sure their place is."""
+"""What the places gave: images of each, where the places lie, how sure the images' place is."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from mappool_assets.lib import sql_files
 from mappool_assets.lib.geo_subset import geo_charts
 from mappool_assets.lib.lake import Lake
-from mappool_assets.lib.pool_report import charts
-from mappool_assets.lib.pool_report.charts import LAION_GEO_DOMAINS, LAION_GEO_TOP_20_SHARE
-from mappool_assets.lib.pool_report.domain_section import TOP, Domains
-from mappool_assets.lib.pool_report.page import NO_NUMBER, Chart, Section, Table, percent
+from mappool_assets.lib.report_page.charts import LAION_GEO_DOMAINS, LAION_GEO_TOP_20_SHARE
+from mappool_assets.lib.report_page.domain_section import TOP, Domains
+from mappool_assets.lib.report_page.figures import as_svg
+from mappool_assets.lib.report_page.page import NO_NUMBER, Chart, Section, Table, percent
 
 # LAION-geo's article: images, keywords, and images a keyword.
 LAION_GEO_IMAGES, LAION_GEO_PLACES, LAION_GEO_MEAN, LAION_GEO_MEDIAN = 484_714, 1_096, 513.47, 540.5
@@ -78,7 +78,7 @@ def yield_section(places: Places, domains: Domains) -> Section:
         f"Histogram of the images of {summary['places']:,} places: mean {_number(summary['mean_images'])}, median "
         f"{_number(summary['median_images'])}."
     )
-    chart = charts.as_svg(geo_charts.yields_chart(places.returned), "places")
+    chart = as_svg(geo_charts.yields_chart(places.returned), "places")
     return Section(
         "yield",
         "What the places gave",
@@ -160,7 +160,7 @@ def map_section(lake: Lake, places: Places) -> Section:
     )
     described = f"Map of {len(located):,} places; the larger and darker the dots, the more images."
     lead = f"{without:,} of {len(places.rows):,} places have no position and are not on the map." if without else ""
-    block = Chart("Places by images", charts.as_svg(chart, "map"), described, "places_yield", note)
+    block = Chart("Places by images", as_svg(chart, "map"), described, "places_yield", note)
     return Section("map", title, (block, countries), lead)
 
 
@@ -170,50 +170,6 @@ def _countries(lake: Lake) -> Table:
     caption = "Countries" if len(rows) <= COUNTRIES else f"The {COUNTRIES} countries with the most images"
     columns = {"country": "web", "places": "count", "images": "count", "a place": "number"}
     return Table(caption, columns, shown, "place_countries")
-
-
-def domain_section(domains: Domains) -> Section:
-    """Tell how many domains the images come from, and what the largest hold."""
-    title = "Where the images come from"
-    if not domains.count:
-        return Section("domains", title, lead="There are no domains, as there are no images.")
-    ranks, shares = ([row[name] for row in domains.rows] for name in ("rank", "cumulative_share"))
-    top = [
-        (
-            row["rank"],
-            row["domain"] or "(no host)",
-            row["images"],
-            row["images_share"],
-            percent(row["cumulative_share"]),
-        )
-        for row in domains.rows
-        if row["rank"] <= TOP
-    ]
-    chart = charts.as_svg(charts.concentration_chart(ranks, shares), "domains")
-    return Section(
-        "domains",
-        title,
-        (
-            Chart(
-                "How few domains hold how much",
-                chart,
-                f"Curve of the share that the largest domains hold together: the first {TOP} hold "
-                f"{percent(domains.top_share)}, all {domains.count:,} hold everything.",
-                "place_domains",
-                f"LAION-geo had {LAION_GEO_DOMAINS:,} domains; its first {TOP} held "
-                f"{100 * LAION_GEO_TOP_20_SHARE:.2f} % of the images.",
-            ),
-            Table(
-                f"The first {len(top)} domains",
-                {"rank": "count", "domain": "web", "images": "count", "share": "share", "together": "text"},
-                top,
-                "place_domains",
-                "A domain is the host in lower case, without port and leading “www.”.",
-            ),
-        ),
-        f"{domains.count:,} domains, of which the first {min(TOP, domains.count)} hold {percent(domains.top_share)} of "
-        "the images.",
-    )
 
 
 def margin_section(lake: Lake) -> Section:
@@ -228,7 +184,7 @@ def margin_section(lake: Lake) -> Section:
     margins = {name: steps for name, steps in by_measure.items() if steps}
     blocks: list[Chart | Table] = []
     if margins:
-        chart = charts.as_svg(geo_charts.margins_chart(margins), "margins")
+        chart = as_svg(geo_charts.margins_chart(margins), "margins")
         note = (
             "The difference between the similarity to the place and that to the best prompt of any other place, or to "
             "the best prompt that names none. Below zero the other fits better."

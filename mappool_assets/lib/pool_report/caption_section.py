@@ -13,7 +13,7 @@ from mappool_assets.lib.pool_report.caption_languages import (
     language_name,
 )
 from mappool_assets.lib.pool_report.caption_words import WORDS, stop_words, telling_words
-from mappool_assets.lib.pool_report.page import Section, Table, percent
+from mappool_assets.lib.report_page.page import Section, Table, percent
 
 LANGUAGES = 20  # rows of the table; the others share one
 

@@ -9,8 +9,9 @@ from itertools import groupby
 from mappool_assets.lib import sql_files
 from mappool_assets.lib.duplicates.unique_table import TABLE
 from mappool_assets.lib.lake import Lake
-from mappool_assets.lib.pool_report.page import Gallery, Section, Table, percent
-from mappool_assets.lib.pool_report.samples import ImageKey, SampleImage, Thumbnail
+from mappool_assets.lib.pool_report.samples import SampleImage
+from mappool_assets.lib.report_page.page import Gallery, Section, Table, percent
+from mappool_assets.lib.report_page.thumbnails import ImageKey, Thumbnail
 
 GROUPS, IMAGES_A_GROUP, CAPTIONS = 6, 8, 10  # shown
 KEPT = "kept"  # a relation of reports/duplicates: to itself, so to say

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from mappool_assets.lib import sql_files
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.map_images.image_ledger import TABLE
-from mappool_assets.lib.pool_report import charts
-from mappool_assets.lib.pool_report.page import Chart, Gallery, Section, Table, percent
-from mappool_assets.lib.pool_report.samples import ImageKey, SampleImage, Thumbnail
+from mappool_assets.lib.pool_report.samples import SampleImage
+from mappool_assets.lib.report_page import charts
+from mappool_assets.lib.report_page.figures import as_svg
+from mappool_assets.lib.report_page.page import Chart, Gallery, Section, Table, percent
+from mappool_assets.lib.report_page.thumbnails import ImageKey, Thumbnail
 
 NO_IMAGES = "Materialise mappool/map_images to see this."
 CONTACT_SHEET_IMAGES = 40
@@ -112,7 +114,7 @@ def size_section(lake: Lake, fetches: Fetches) -> Section:
         octaves = {4 * octave: f"{2**octave:,}" for octave in range(3, 16)}
         chart = charts.steps_chart(sizes, octaves, "pixels of the shorter side, logarithmic")
         described = "Histogram of the shorter sides of the images."
-        blocks.append(Chart("Shorter side", charts.as_svg(chart, "sizes"), described, "image_sizes"))
+        blocks.append(Chart("Shorter side", as_svg(chart, "sizes"), described, "image_sizes"))
         at_least = [
             (f"≥ {2**octave:,}", *(_share_from(sizes.get(source), 4 * octave) for source in (POOL, FETCHED)))
             for octave in range(6, 13)
@@ -122,7 +124,7 @@ def size_section(lake: Lake, fetches: Fetches) -> Section:
     if ratios:
         chart = charts.steps_chart(ratios, PROPORTIONS, "width : height, logarithmic", is_centred=True)
         described = "Histogram of the proportions of the images, upright ones on the left, wide ones on the right."
-        blocks.append(Chart("Proportions", charts.as_svg(chart, "proportions"), described, "aspect_ratios"))
+        blocks.append(Chart("Proportions", as_svg(chart, "proportions"), described, "aspect_ratios"))
     if fetches.fetched:
         formats = [
             (r["mime"], r["images"], r["images"] / fetches.fetched, r["image_bytes"], r["image_bytes"] / r["images"])

@@ -13,7 +13,6 @@ from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.plots import score_histogram_plot
 from mappool_assets.lib.pool_report import charts
 from mappool_assets.lib.pool_report.caption_section import caption_section
-from mappool_assets.lib.pool_report.domain_section import TOP, Domains, domain_section
 from mappool_assets.lib.pool_report.duplicate_section import Duplicates, duplicate_section
 from mappool_assets.lib.pool_report.image_sections import (
     Fetches,
@@ -22,11 +21,14 @@ from mappool_assets.lib.pool_report.image_sections import (
     link_section,
     size_section,
 )
-from mappool_assets.lib.pool_report.page import NO_NUMBER, Page, Section, Tile, percent
-from mappool_assets.lib.pool_report.samples import ImageKey, SampleImage, Thumbnail, read_thumbnails, sample_images
+from mappool_assets.lib.pool_report.samples import SampleImage, sample_images
 from mappool_assets.lib.pool_report.score_section import ScoreBands, score_histogram, score_section
 from mappool_assets.lib.pool_report.yield_section import Yields, yield_section
 from mappool_assets.lib.publish.dataset_card import public_address
+from mappool_assets.lib.report_page.domain_section import Domains, domain_section
+from mappool_assets.lib.report_page.figures import as_png
+from mappool_assets.lib.report_page.page import NO_NUMBER, Page, Section, Tile, percent
+from mappool_assets.lib.report_page.thumbnails import ImageKey, Thumbnail, read_thumbnails
 
 PATH = "mappool/pool_report/report.html"  # in the lake
 SHEET_IMAGES = 24  # of the picture for Dagster: some 600 kB in its event log
@@ -144,7 +146,7 @@ class _Facts:
         wanted = {image.key for image in shown} | duplicates.image_keys
         thumbnails = read_thumbnails(lake, wanted)
         unreadable = sum(key not in thumbnails or thumbnails[key].jpeg is None for key in wanted)
-        scores, domains = score_histogram(lake), Domains.of(lake)
+        scores, domains = score_histogram(lake), Domains.of(lake, "domains", "maps")
         return cls(yields, scores, bands, fetches, domains, duplicates, images, thumbnails, unreadable)
 
     def sections(self, lake: Lake) -> tuple[Section, ...]:
@@ -160,13 +162,13 @@ class _Facts:
         )
 
     def tiles(self) -> tuple[Tile, ...]:
-        yields, domains = self.yields, self.domains
+        yields = self.yields
         return (
             Tile(f"{yields.pairs:,}", "pairs looked at", f"in {yields.shards:,} shards"),
             Tile(f"{yields.maps:,}", "maps kept", f"{percent(yields.maps / (yields.pairs or 1))} of the pairs"),
             self._fetched_tile(),
             self._unique_tile(),
-            Tile(f"{domains.count:,}", "domains", f"the first {TOP} hold {percent(domains.top_share)}"),
+            self.domains.tile,
         )
 
     def _fetched_tile(self) -> Tile:
@@ -185,7 +187,7 @@ class _Facts:
         return Tile(f"{duplicates.unique:,}", label, note)
 
     def pictures(self) -> dict[str, bytes]:
-        pictures = {"yields": charts.as_png(charts.yield_chart(self.yields.shares))}
+        pictures = {"yields": as_png(charts.yield_chart(self.yields.shares))}
         if self.scores[1].any():
             pictures["scores"] = score_histogram_plot(*self.scores, self.yields.thresholds[0])
         images = contact_sheet_images(self.images)[:SHEET_IMAGES]

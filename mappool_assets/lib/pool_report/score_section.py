@@ -10,8 +10,11 @@ import numpy as np
 from mappool_assets.lib import sql_files
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.pool_report import charts
-from mappool_assets.lib.pool_report.page import Chart, Gallery, Section, percent
-from mappool_assets.lib.pool_report.samples import ImageKey, SampleImage, Thumbnail
+from mappool_assets.lib.pool_report.samples import SampleImage
+from mappool_assets.lib.report_page.axes import round_step
+from mappool_assets.lib.report_page.figures import as_svg
+from mappool_assets.lib.report_page.page import Chart, Gallery, Section, percent
+from mappool_assets.lib.report_page.thumbnails import ImageKey, Thumbnail
 
 MOST_BANDS = 8  # between the 1st and the 99th percentile of the maps' scores; rounding may add one
 IMAGES_A_BAND = 8
@@ -43,7 +46,7 @@ class ScoreBands:
             return cls(hundredths, maps, ())
         below = np.cumsum(maps) / maps.sum()
         low, high = (int(hundredths[np.searchsorted(below, share)]) for share in (0.01, 0.99))
-        width = max(1, int(charts.round_step(max(1, high - low) / MOST_BANDS)))
+        width = max(1, int(round_step(max(1, high - low) / MOST_BANDS)))
         return cls(hundredths, maps, tuple(range((low // width + 1) * width, high + 1, width)))
 
     def band_of(self, score: float) -> int:
@@ -96,13 +99,11 @@ def score_section(
         chart = charts.score_chart(*_filled(edges, counts), thresholds)
         described = f"Histogram of the scores of {int(counts.sum()):,} rows."
         note = "Where a screen refused rows unscored, only a sample of these is counted."
-        blocks.append(
-            Chart("All rows that were scored", charts.as_svg(chart, "scores"), described, "score_histogram", note)
-        )
+        blocks.append(Chart("All rows that were scored", as_svg(chart, "scores"), described, "score_histogram", note))
     if total:
         chart = charts.map_score_chart(bands.hundredths, bands.maps, bands.edges)
         described = f"Histogram of the scores of {total:,} maps."
-        blocks.append(Chart("The maps alone", charts.as_svg(chart, "map_scores"), described, "map_scores"))
+        blocks.append(Chart("The maps alone", as_svg(chart, "map_scores"), described, "map_scores"))
     for band, chosen in enumerate(bands.choose(images) if images else ()):
         maps = int(bands.map_counts[band])
         title = f"Score {bands.name(band)}: {maps:,} maps, {percent(maps / (total or 1))}"

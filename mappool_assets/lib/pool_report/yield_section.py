@@ -12,7 +12,8 @@ import pyarrow as pa
 from mappool_assets.lib import sql_files
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.pool_report import charts
-from mappool_assets.lib.pool_report.page import Chart, Section, Table, percent
+from mappool_assets.lib.report_page.figures import as_svg
+from mappool_assets.lib.report_page.page import Chart, Section, Table, percent
 
 EXTREMES = 5  # shards and parts shown from either end
 REPORT = "yield_by_shard"
@@ -88,7 +89,7 @@ def yield_section(yields: Yields) -> Section:
     """Tell how many maps the pool's shards and parts hold, and what became of the other pairs."""
     chart = Chart(
         "How much the shards differ",
-        charts.as_svg(charts.yield_chart(yields.shares), "yields"),
+        as_svg(charts.yield_chart(yields.shares), "yields"),
         f"Histogram of the share of maps in {yields.shards:,} shards: from {percent(yields.shares.min())} to "
         f"{percent(yields.shares.max())}, half of them under {percent(float(np.median(yields.shares)))}.",
         REPORT,

@@ -94,7 +94,7 @@ class Chart:
     title : str
         What it shows.
     svg : Markup
-        Made by :mod:`~mappool_assets.lib.pool_report.charts` of numbers and our own words alone.
+        Made by :mod:`~mappool_assets.lib.report_page.figures` of numbers and our own words alone.
     description : str
         What is to be seen, for those who do not see it.
     source, note : str
