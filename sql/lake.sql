@@ -117,11 +117,15 @@ CREATE MACRO domain_of(address) AS rtrim(regexp_extract(
     lower(address), '^[a-z][a-z0-9+.-]*://(?:[^/?#\\]*@)?(?:www\.)?(\[[^\]/?#\\]*\]|[^/?#:\\]*)', 1
 ), '.');
 
--- Whether an image that is not there was kept out: by the site's or its owner's wish, by a take-down list, or by our own
--- bounds. Its link is not dead.
-CREATE MACRO is_kept_out(status) AS status IN (
-    'robots_txt', 'opted_out', 'taken_down', 'blocked_address', 'too_large', 'too_many_pixels', 'bad_uid'
-);
+-- What a status of map_images says of the link. Kept out: by the site's or its owner's wish, by a take-down list, or by
+-- our own bounds. Unknown: the link itself was not asked, or its server was too busy for us.
+CREATE MACRO outcome_of(status) AS CASE
+    WHEN status = 'ok' THEN 'fetched'
+    WHEN status IN ('robots_txt', 'opted_out', 'taken_down', 'blocked_address', 'too_large', 'too_many_pixels', 'bad_uid')
+        THEN 'kept out'
+    WHEN status IN ('robots_unreachable', 'download_failed', 'http_429', 'http_503') THEN 'unknown'
+    ELSE 'dead link'
+END;
 
 -- The row is the prompt's number in the group's other tables. Vectors are left out: 3 kB each.
 CREATE VIEW place_queries AS

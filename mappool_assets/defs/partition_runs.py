@@ -5,8 +5,9 @@ was done. So the asset logs a materialisation of its own for each partition, and
 then counts as failed exactly those that were planned and not materialised.
 """
 
+import contextlib
 from collections import ChainMap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,7 +43,7 @@ class PartitionResult:
 
 def materialise_each(
     context: dg.AssetExecutionContext,
-    results: Iterator[PartitionResult],
+    results: Generator[PartitionResult],
     *,
     parents: Sequence[dg.AssetKey] = (),
     partitioned_parents: Sequence[dg.AssetKey] = (),
@@ -58,11 +59,21 @@ def materialise_each(
     tags = {"dagster/code_version": context.assets_def.code_versions_by_key[context.asset_key] or ""}
     for parent in parents:
         tags.update(_parent_tags(context.instance, parent))
-    failed = []
+    with contextlib.closing(results):  # a run that is stopped ends its workers here, not when it is collected
+        return list(_recorded(context, results, tags, partitioned_parents))
+
+
+def _recorded(
+    context: dg.AssetExecutionContext,
+    results: Iterator[PartitionResult],
+    tags: Mapping[str, str],
+    partitioned_parents: Sequence[dg.AssetKey],
+) -> Iterator[PartitionResult]:
+    """Record those that are done, yield those that failed."""
     for result in results:
         if result.error is not None:
-            failed.append(result)
             context.log.error(f"{result.partition}: {result.error}")
+            yield result
             continue
         of_partition = [_parent_tags(context.instance, parent, result.partition) for parent in partitioned_parents]
         context.log_event(
@@ -79,7 +90,6 @@ def materialise_each(
             )
         )
         context.log.info(result.progress)
-    return failed
 
 
 def fail_with(failed: Sequence[PartitionResult], planned: int) -> dg.Failure:

@@ -61,7 +61,11 @@ SETTINGS = {
         "svm_poly", "Which of the table is used: `centroid_l2`, `logistic_regression`, `mlp` or `svm_poly`"
     ),
     "MAPPOOL_THRESHOLD": Setting("0.0", "Score over which an image is a map; raise it for precision"),
-    "MAPPOOL_WORKERS": Setting("0", "Processes that filter shards at once; 0 means one a core"),
+    "MAPPOOL_WORKERS": Setting(
+        "0",
+        "Processes that filter shards at once, or fetch their images (each with 32 connections and up to 2 GB); 0 means"
+        " one a core",
+    ),
     "MAPPOOL_RAY_ADDRESS": Setting(
         "",
         "A Ray cluster that filters shards instead of processes here: `auto`, `host:port` or `ray://host:port`; "
@@ -101,7 +105,9 @@ SETTINGS = {
     "MAPPOOL_GEO_MOST_A_DOMAIN": Setting("", "Most images of one domain for a place"),
     "MAPPOOL_GEO_SAFETY_HEAD": Setting("", "safetensors file of a linear head over `l14_img` that tells unsafe images"),
     "MAPPOOL_GEO_LABELS": Setting("", "CSV of `uid,label` (yes or no): does the image show its place?"),
-    "MAPPOOL_SCRATCH": Setting("data/scratch", "Local folder for downloads under way and for what exceeds memory"),
+    "MAPPOOL_SCRATCH": Setting(
+        "data/scratch", "Local folder for downloads under way and vectors that exceed memory; SQL spills to `TMPDIR`"
+    ),
     "MAPPOOL_PUBLISH_TO": Setting("data/published", "Folder or `hf://datasets/user/name` that receives the dataset"),
     "MAPPOOL_PUBLISH_MODEL_TO": Setting(
         "", "Folder or `hf://user/name` that receives the model; empty: `published_model` beside the dataset's folder"
@@ -148,35 +154,34 @@ class PoolResource(dg.ConfigurableResource):
 
 
 class WebResource(dg.ConfigurableResource):
-    """How images are fetched from the web."""
+    """How files are fetched from the web."""
 
+    user_agent: str = "mappool-assets"
+    egress_proxy: str = ""
     allow_private_addresses: bool = False
+    obeys_robots: bool = True
 
-    def rules(self) -> FetchRules:
-        """Return the limits that every URL is held to."""
-        return FetchRules(allow_private_addresses=self.allow_private_addresses)
+    def rules(self, *, obeys_robots: bool = False) -> FetchRules:
+        """Return the limits that every URL is held to; for what people name themselves, robots.txt is not asked."""
+        return FetchRules(
+            allow_private_addresses=self.allow_private_addresses,
+            user_agent=self.user_agent,
+            obeys_robots=obeys_robots and self.obeys_robots,
+            obeys_opt_out=obeys_robots and self.obeys_robots,
+            egress_proxy=self.egress_proxy or None,
+        )
 
 
 class ImagesResource(dg.ConfigurableResource):
-    """How the images of maps are fetched and stored."""
+    """How the images of maps are stored, and how often they are tried."""
 
     archive_format: str = "webdataset"
     attempts: int = 3
-    user_agent: str = "mappool-assets"
-    obeys_robots: bool = True
-    egress_proxy: str = ""
-    allow_private_addresses: bool = False
 
-    def settings(self, take_down: TakeDown, scratch: Path) -> ImageSettings:
+    def settings(self, rules: FetchRules, take_down: TakeDown, scratch: Path) -> ImageSettings:
         """Return how images are fetched and stored, and which are not."""
         return ImageSettings(
-            rules=FetchRules(
-                allow_private_addresses=self.allow_private_addresses,
-                user_agent=self.user_agent,
-                obeys_robots=self.obeys_robots,
-                obeys_opt_out=self.obeys_robots,
-                egress_proxy=self.egress_proxy or None,
-            ),
+            rules=rules,
             archive_format=self.archive_format,
             max_attempts=self.attempts,
             scratch=scratch,
@@ -407,7 +412,13 @@ def resources_from(environment: Mapping[str, str]) -> dict[str, dg.ConfigurableR
             hub_endpoint=hub_endpoint,
             request_cost_bytes=optional("MAPPOOL_REQUEST_COST_BYTES", int),
         ),
-        "web": WebResource(allow_private_addresses=setting("MAPPOOL_ALLOW_PRIVATE_ADDRESSES") == "1"),
+        "web": WebResource(
+            user_agent=setting("MAPPOOL_USER_AGENT"),
+            # By name: it may hold a password, and the UI shows what resources are made of.
+            egress_proxy=dg.EnvVar("MAPPOOL_EGRESS_PROXY") if setting("MAPPOOL_EGRESS_PROXY") else "",
+            allow_private_addresses=setting("MAPPOOL_ALLOW_PRIVATE_ADDRESSES") == "1",
+            obeys_robots=setting("MAPPOOL_ROBOTS") != "0",
+        ),
         "training_images": TrainingImagesResource(
             source=setting("MAPPOOL_TRAINING_IMAGES"), positive_label=setting("MAPPOOL_POSITIVE_LABEL")
         ),
@@ -428,11 +439,6 @@ def resources_from(environment: Mapping[str, str]) -> dict[str, dg.ConfigurableR
         "images": ImagesResource(
             archive_format=setting("MAPPOOL_IMAGE_FORMAT"),
             attempts=number("MAPPOOL_IMAGE_ATTEMPTS", int),
-            user_agent=setting("MAPPOOL_USER_AGENT"),
-            obeys_robots=setting("MAPPOOL_ROBOTS") != "0",
-            # By name: it may hold a password, and the UI shows what resources are made of.
-            egress_proxy=dg.EnvVar("MAPPOOL_EGRESS_PROXY") if setting("MAPPOOL_EGRESS_PROXY") else "",
-            allow_private_addresses=setting("MAPPOOL_ALLOW_PRIVATE_ADDRESSES") == "1",
         ),
         "scratch": ScratchResource(root=setting("MAPPOOL_SCRATCH")),
         "places": PlacesResource(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pyarrow as pa
 
 
@@ -14,7 +16,13 @@ def as_text(table: pa.Table) -> str:
         if pd.api.types.is_integer_dtype(frame[name]):
             frame[name] = frame[name].map("{:,}".format)
             continue
+        frame[name] = frame[name].astype(str).map(_without_controls)
         width = max([len(name), *frame[name].astype(str).str.len()])
         frame[name] = frame[name].astype(str).str.ljust(width)
         frame = frame.rename(columns={name: name.ljust(width)})
     return frame.to_string(index=False, max_colwidth=100)
+
+
+def _without_controls(text: str) -> str:
+    """Strangers' captions may hold what a terminal obeys."""
+    return "".join(" " if unicodedata.category(character) == "Cc" else character for character in text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import threading
@@ -86,7 +87,7 @@ def _run_until_broken(
     function: Callable[[Task], Result], waiting: deque[Task], suspects: deque[Task], workers: int
 ) -> Iterator[Outcome[Task, Result]]:
     """Work through ``waiting``; where a worker dies, leave what was under way in ``suspects``."""
-    with _executor(workers) as executor:
+    with _ended_with_us(_executor(workers)) as executor:
         running: dict[Future[Outcome[Task, Result]], Task] = {}
         while (waiting or running) and not suspects:
             while waiting and len(running) < workers:  # never queued: what runs when a worker dies is known
@@ -106,7 +107,7 @@ def _run_until_broken(
 
 
 def _run_alone(function: Callable[[Task], Result], task: Task) -> Outcome[Task, Result]:
-    with _executor(1) as executor:
+    with _ended_with_us(_executor(1)) as executor:
         try:
             return executor.submit(timed, function, task).result()
         except BrokenProcessPool as error:
@@ -118,6 +119,18 @@ def _run_alone(function: Callable[[Task], Result], task: Task) -> Outcome[Task, 
                 action="Look for the kernel's out-of-memory killer; run fewer workers at once.",
             )
             return Outcome(task, None, killed, 0.0)
+
+
+@contextlib.contextmanager
+def _ended_with_us(executor: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
+    """Yield the pool; where we are stopped, its workers end at once: else it would wait for what they are doing."""
+    with executor:
+        try:
+            yield executor
+        except BaseException:
+            for process in list((executor._processes or {}).values()):  # until Python 3.14's kill_workers
+                process.kill()
+            raise
 
 
 def _executor(workers: int) -> ProcessPoolExecutor:

@@ -112,7 +112,7 @@ def test_contact_sheet_shows_each_image_and_says_what_it_cannot_show():
     sheet_bytes = contact_sheet(
         [(red, "a/" + "long " * 50), (green, "b"), (b"broken", "c")], columns=2, thumbnail_pixels=100
     )
-    sheet = Image.open(io.BytesIO(sheet_bytes))
+    sheet = Image.open(io.BytesIO(sheet_bytes)).convert("RGB")
     colours = {colour: count for count, colour in sheet.getcolors(maxcolors=100_000)}
     assert sheet.size == (270, 314)
     assert colours[0, 255, 0] == 400, "a small image is not enlarged"

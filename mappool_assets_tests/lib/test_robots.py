@@ -180,7 +180,7 @@ def test_the_product_token_begins_the_user_agent(user_agent, token):
 
 @pytest.mark.parametrize("user_agent", ["", " ours", "(ours)", "2ours", "ours2/1.0", "ours\r\nX: y", "ours/ü", "*"])
 def test_a_user_agent_without_a_token_is_a_bad_setting(user_agent):
-    with pytest.raises(BadSetting, match="user_agent"):
+    with pytest.raises(BadSetting, match="MAPPOOL_USER_AGENT"):
         FetchRules(user_agent=user_agent)
 
 

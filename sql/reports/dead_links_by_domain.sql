@@ -4,7 +4,7 @@ WITH counted AS (
     SELECT
         domain_of(url) AS domain,
         status,
-        status <> 'ok' AND NOT is_kept_out(status) AS is_dead,
+        outcome_of(status) = 'dead link' AS is_dead,
         count(*) AS images
     FROM map_images
     GROUP BY ALL

@@ -1,6 +1,6 @@
 """The images of each shard's maps."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import dagster as dg
@@ -17,6 +17,7 @@ from mappool_assets.defs.resources import (
     LakeResource,
     ScratchResource,
     TakeDownResource,
+    WebResource,
 )
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.map_images.image_archive import IMAGES
@@ -25,7 +26,7 @@ from mappool_assets.lib.workers import Outcome
 
 KEY = dg.AssetKey(["mappool", "map_images"])
 SHARDS_A_RUN = 16  # a shard of 3,800 images takes minutes: a lost run should not cost hours
-MEASURED = ("seconds", "images_per_second", "sample")
+MEASURED = ("seconds", "images_per_second")
 
 
 class MapImagesConfig(dg.Config):
@@ -52,6 +53,7 @@ def map_images(
     context: dg.AssetExecutionContext,
     config: MapImagesConfig,
     lake: LakeResource,
+    web: WebResource,
     images: ImagesResource,
     take_down: TakeDownResource,
     scratch: ScratchResource,
@@ -64,9 +66,8 @@ def map_images(
     up to a limit; what is there is not touched.
     """
     with as_failures():
-        tasks = map_image_tasks(
-            lake.open(), context.partition_keys, images.settings(take_down.read(), scratch.folder())
-        )
+        settings = images.settings(web.rules(obeys_robots=True), take_down.read(), scratch.folder())
+        tasks = map_image_tasks(lake.open(), context.partition_keys, settings)
     outcomes = fetch_map_images(tasks, workers=filtering.worker_count(), force=config.force)
     failed = materialise_each(
         context, _results(context, outcomes, lake.open(), len(tasks)), partitioned_parents=[shard_maps.key]
@@ -80,7 +81,7 @@ def map_images(
 
 def _results(
     context: dg.AssetExecutionContext, outcomes: Iterator[Outcome[ImageTask, ImageReport]], lake: Lake, planned: int
-) -> Iterator[PartitionResult]:
+) -> Generator[PartitionResult]:
     for done, outcome in enumerate(outcomes, start=1):
         shard, report = outcome.task.key, outcome.result
         if report is None:
@@ -108,10 +109,10 @@ def _metadata(report: ImageReport, lake: Lake) -> dict[str, Any]:
 
 
 def _measured(context: dg.AssetExecutionContext, report: ImageReport, seconds: float) -> dict[str, Any]:
-    """Return what was measured and seen while the images were fetched, now or, if the shard is reused, then."""
+    """Return what was measured while the images were fetched, now or, if the shard is reused, then."""
     if report.is_reused:
         before = previous_metadata(context.instance, context.asset_key, report.shard)
         return {name: before[name] for name in MEASURED if name in before}
     rate = round(report.rows_tried / max(seconds, 1e-9), 1)
     sample = image(report.contact_sheet, "sample images") if report.contact_sheet else "no image yet"
-    return dict(zip(MEASURED, (round(seconds, 3), rate, sample), strict=True))
+    return {**dict(zip(MEASURED, (round(seconds, 3), rate), strict=True)), "sample": sample}

@@ -1,6 +1,6 @@
 """The maps of each shard."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import dagster as dg
@@ -84,7 +84,7 @@ def shard_maps(
 
 def _results(
     context: dg.AssetExecutionContext, outcomes: Iterator[Outcome[FilterTask, ShardReport]], lake: Lake, planned: int
-) -> Iterator[PartitionResult]:
+) -> Generator[PartitionResult]:
     rows = maps = seconds = 0.0
     for done, outcome in enumerate(outcomes, start=1):
         shard, report = outcome.task.key, outcome.result

@@ -169,7 +169,7 @@ class LedgerWriter:
         self.to_retry: Counter[int] = Counter()
         self._table = table
         self._rows: list[LedgerRow] = []
-        self._digest = hashlib.sha256()
+        self._digest, self._images_digest = hashlib.sha256(), hashlib.sha256()
 
     def add(self, row: LedgerRow) -> None:
         """Append a row."""
@@ -179,6 +179,7 @@ class LedgerWriter:
         if row.file is not None:
             self.image_bytes += row.bytes or 0
             self.files.add(row.file)
+            self._images_digest.update(json.dumps([row.uid, *row[9:]]).encode())  # width to perceptual_hash_mirrored
         if may_come_later(row.status):
             self.to_retry[row.attempts] += 1
         if len(self._rows) == ROWS_A_WRITE:
@@ -199,6 +200,7 @@ class LedgerWriter:
             {
                 **measures,
                 "image_bytes": self.image_bytes,
+                "images_sha256": self._images_digest.hexdigest(),  # of what unique_images looks at
                 "to_retry": {str(attempts): rows for attempts, rows in sorted(self.to_retry.items())},
             },
             origin,

@@ -114,7 +114,9 @@ def is_taken_down(take_down: TakeDown, uid: str, url: str, *sha256s: str | None)
     )
 
 
-def files_to_rewrite(plan: Sequence[PlannedRow], stored: Ledger | None, archive_format: str) -> dict[str, set[str]]:
+def files_to_rewrite(
+    plan: Sequence[PlannedRow], stored: Ledger | None, archive_format: str, damaged: Collection[str] = ()
+) -> dict[str, set[str]]:
     """Return the files that cannot stay, by number, each with the uids of the images in it that do.
 
     A tar stays, with its bytes, as long as all its images do; so that one may go, the others are put into a new tar.
@@ -125,5 +127,5 @@ def files_to_rewrite(plan: Sequence[PlannedRow], stored: Ledger | None, archive_
         if row.file is not None and not is_asked:
             kept.setdefault(row.file, set()).add(row.uid)
     counts = stored.files if stored else {}
-    moved = (f for f in kept if len(kept[f]) < counts[f] or not is_of_format(f, archive_format))
+    moved = (f for f in kept if f in damaged or len(kept[f]) < counts[f] or not is_of_format(f, archive_format))
     return {file: kept[file] for file in sorted(moved, key=archive_number)}

@@ -9,17 +9,18 @@ one at a time.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import glob
 import hashlib
 import shutil
 import tarfile
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from mappool_assets.lib.errors import SourceChanged, SourceUnavailable
+from mappool_assets.lib.errors import BadSetting, SourceChanged, SourceUnavailable
 from mappool_assets.lib.image_download.downloads import Download
 from mappool_assets.lib.images import ImageRefused, contact_sheet
 from mappool_assets.lib.lake import Provenance, fingerprint
@@ -45,17 +46,12 @@ from mappool_assets.lib.map_images.image_ledger import (
 )
 from mappool_assets.lib.map_images.image_plan import PlannedRow, files_to_rewrite, is_taken_down, map_rows, plan_rows
 from mappool_assets.lib.map_images.image_task import ImageReport, ImageTask, report_of, rows_to_retry
+from mappool_assets.lib.map_images.outage import Answers
 
 MAPS_TABLE = "mappool/shard_maps"
 MAP_COLUMNS = ["uid", "url", "sha256", "text", "original_width", "original_height", "map_score"]
 DETAIL_CHARACTERS = 300  # a reason for people; servers can make it as long as they like
-SHEET_IMAGES, SHEET_IMAGE_BYTES = 12, 2 * 2**20  # they are in memory together
-
-# Where so many are asked for the first time and nobody answers anything, the fault is ours: of links as old as the
-# pool's some 10 to 30 % are dead, so that 20 of 20 happen in fewer than one of 10^10 shards.
-OUTAGE_ROWS = 20
-NO_ANSWER = frozenset({"connection", "timeout", "robots_unreachable", "download_failed"})
-NOT_ASKED = frozenset({"bad_scheme", "bad_url", "blocked_address"})  # known without the web
+SHEET_IMAGES, SHEET_IMAGE_BYTES = 6, 2 * 2**20  # they are in memory together
 
 
 def fetch_shard_images(task: ImageTask, *, force: bool = False) -> ImageReport:
@@ -78,6 +74,11 @@ def fetch_shard_images(task: ImageTask, *, force: bool = False) -> ImageReport:
     BadShard
         A uid is there twice.
     """
+    with _alone(task):
+        return _fetch_alone(task, force)
+
+
+def _fetch_alone(task: ImageTask, force: bool) -> ImageReport:
     maps, stored = _read_maps(task), read_ledger(task.lake, task.key)
     sweep(task.lake, task.key, stored.files if stored else ())
     plan = _plan(task, maps, stored, force)
@@ -85,9 +86,10 @@ def fetch_shard_images(task: ImageTask, *, force: bool = False) -> ImageReport:
         ledger = LedgerWriter(table)
         first_number = 1 + max(map(archive_number, stored.files), default=-1) if stored else 0
         with ArchiveWriter(task.lake, task.key, task.settings.archive_format, first_number) as archive:
-            plan = _rewritten(task, maps, plan, stored, archive)
+            damaged = _damaged(task, plan) if force else ()
+            plan = _rewritten(task, maps, plan, stored, archive, damaged)
             work = _work_folder(task, plan, stored)
-            sample = _fetch(task, maps, plan, work, archive, ledger)
+            sample = _fetch(task, maps, plan, work, archive, ledger, Answers(stored))
         measures = {
             "take_down": task.settings.take_down_id,
             "stored_files": len(members_of(ledger.files)),
@@ -97,6 +99,27 @@ def fetch_shard_images(task: ImageTask, *, force: bool = False) -> ImageReport:
     _clean_up(task, ledger.files)
     rows_tried = sum(planned.is_asked for planned in plan)
     return report_of(task, made, rows_tried=rows_tried, contact_sheet=_contact_sheet(task, sample))
+
+
+@contextlib.contextmanager
+def _alone(task: ImageTask) -> Iterator[None]:
+    """Keep other runs from the shard, where the lake is a folder: each would sweep away what the other is writing."""
+    maps = Path(task.lake.root, task.lake.table_path(MAPS_TABLE, task.key))
+    if not task.lake.is_local or not maps.exists():
+        yield
+        return
+    with maps.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadSetting(
+                "Another run is fetching the images of this shard",
+                where=str(task),
+                rule="one run a shard at a time",
+                got=f"a lock on {maps}",
+                action="Wait until it has ended.",
+            ) from None
+        yield
 
 
 def reused_report(task: ImageTask) -> ImageReport | None:
@@ -161,11 +184,30 @@ def _plan(task: ImageTask, maps: pa.Table, stored: Ledger | None, force: bool) -
     )
 
 
+def _damaged(task: ImageTask, plan: Sequence[PlannedRow]) -> set[str]:
+    """Return the files in which not every image is what the ledger says."""
+    wanted: dict[str, dict[str, str | None]] = {}
+    for row, is_asked in plan:
+        if row.file is not None and not is_asked:
+            wanted.setdefault(row.file, {})[row.uid] = row.sha256
+    for file, left in wanted.items():
+        with contextlib.suppress(tarfile.ReadError):
+            for uid, data in read_archive(task.lake, task.key, file, tuple(left)):
+                if hashlib.sha256(data).hexdigest() == left[uid]:
+                    del left[uid]
+    return {file for file, left in wanted.items() if left}
+
+
 def _rewritten(
-    task: ImageTask, maps: pa.Table, plan: list[PlannedRow], stored: Ledger | None, archive: ArchiveWriter
+    task: ImageTask,
+    maps: pa.Table,
+    plan: list[PlannedRow],
+    stored: Ledger | None,
+    archive: ArchiveWriter,
+    damaged: Collection[str],
 ) -> list[PlannedRow]:
     """Put images that cannot stay where they lie into new files; ask again for what is damaged."""
-    files = files_to_rewrite(plan, stored, task.settings.archive_format)
+    files = files_to_rewrite(plan, stored, task.settings.archive_format, damaged)
     if not files:
         return plan
     plan, positions = list(plan), {planned.row.uid: position for position, planned in enumerate(plan)}
@@ -188,10 +230,10 @@ def _fetch(
     work: Path,
     archive: ArchiveWriter,
     ledger: LedgerWriter,
+    answers: Answers,
 ) -> dict[str, str]:
     """Write every row, those asked for as they come; return the captions of the first images by uid."""
     sample: dict[str, str] = {}
-    answers = _Answers()
     with _downloads(task, plan, work) as downloads:
         for planned, map_row in zip(plan, map_rows(maps), strict=True):
             row = planned.row
@@ -207,29 +249,10 @@ def _fetch(
             "Nobody on the web answers",
             where=str(task),
             rule="an answer, whatever it says, to one of the images asked for",
-            got=f"none to {answers.first_unanswered:,} that were asked for the first time, nor to any other",
+            got=f"none to {answers.newly_unanswered:,} that had not been silent before, nor to any other",
             action="Look at this machine's network, resolver and egress proxy, then run the shard again.",
         )
     return sample
-
-
-class _Answers:
-    """Whether anybody on the web answered."""
-
-    def __init__(self) -> None:
-        self.first_unanswered = 0
-        self._answered = 0
-
-    def count(self, row: LedgerRow) -> None:
-        """Take what became of a row that was asked for."""
-        if row.status in NO_ANSWER:
-            self.first_unanswered += row.attempts == 1
-        elif row.status not in NOT_ASKED:
-            self._answered += 1
-
-    @property
-    def is_outage(self) -> bool:
-        return self.first_unanswered >= OUTAGE_ROWS and not self._answered
 
 
 @contextlib.contextmanager

@@ -44,15 +44,15 @@ class Duplicates:
 
     Attributes
     ----------
-    relations : list of dict
-        Of ``reports/duplicates``: one row a relation; empty before they were looked for.
+    relations : list of dict or None
+        Of ``reports/duplicates``: one row a relation; None before they were looked for.
     groups : list of (int, list of Member)
         The largest groups: their sizes and some of their images, the one that is kept first.
     fetched : int
         Images that are there, compared or not.
     """
 
-    relations: list[dict]
+    relations: list[dict] | None
     groups: list[tuple[int, list[Member]]]
     fetched: int
 
@@ -60,7 +60,7 @@ class Duplicates:
     def of(cls, lake: Lake, fetched: int) -> Duplicates:
         """Ask the lake."""
         if not lake.partitions(TABLE):
-            return cls([], [], fetched)
+            return cls(None, [], fetched)
         relations = sql_files.run(lake, "reports/duplicates").to_pylist()
         bound = {"groups": GROUPS, "images": IMAGES_A_GROUP}
         members = sql_files.run(lake, "reports/duplicate_members", **bound).to_pylist()
@@ -70,12 +70,14 @@ class Duplicates:
     @property
     def images(self) -> int:
         """Images that were compared."""
-        return sum(row["images"] for row in self.relations)
+        return sum(row["images"] for row in self.relations or ())
 
     @property
     def unique(self) -> int | None:
         """Images that are no duplicate of another; None before they were looked for."""
-        return sum(row["images"] for row in self.relations if row["relation"] == KEPT) if self.relations else None
+        if self.relations is None:
+            return None
+        return sum(row["images"] for row in self.relations if row["relation"] == KEPT)
 
     @property
     def image_keys(self) -> set[ImageKey]:
@@ -114,7 +116,7 @@ def _relations(duplicates: Duplicates) -> Table:
             _rounded(each["mean_hash_distance"], 2),
             _rounded(each["mean_similarity"], 3),
         )
-        for each in duplicates.relations
+        for each in duplicates.relations or ()
     ]
     columns = {
         "image": "text", "images": "count", "share": "share", "groups": "count", "bits": "number", "cosine": "number",

@@ -49,7 +49,7 @@ class Fetches:
         return sum(row["images"] for row in self.rows)
 
     def of_outcome(self, outcome: str) -> int:
-        """Return the images of one of the report's outcomes: ``fetched``, ``dead link`` or ``kept out``."""
+        """Return the images of an outcome: ``fetched``, ``dead link``, ``kept out`` or ``unknown``."""
         return sum(row["images"] for row in self.rows if row["outcome"] == outcome)
 
     @property
@@ -66,7 +66,7 @@ class Fetches:
 def link_section(lake: Lake, fetches: Fetches, scored_shards: int) -> Section:
     """Tell how many links gave their image, and why the others did not, by reason and by domain."""
     title = "Which links still work"
-    if not fetches.tried:
+    if not fetches.shards:
         return Section("links", title, missing=NO_IMAGES)
     statuses = [(r["status"], r["outcome"], r["http_code"], r["images"], r["images_share"]) for r in fetches.rows]
     domains = [

@@ -44,7 +44,7 @@ def parse_proxy(url: str) -> httpcore2.Proxy:
 def _bad_proxy(got: str) -> BadSetting:
     return BadSetting(
         "The egress proxy's address cannot be used",
-        where="egress_proxy",
+        where="MAPPOOL_EGRESS_PROXY",
         rule="http://[user:password@]host:port",
         got=got,
         action="Correct the address; it is not shown here, as it may hold a password.",

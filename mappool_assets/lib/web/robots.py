@@ -55,7 +55,7 @@ def product_token(user_agent: str) -> str:
     if found is None:
         raise BadSetting(
             "The user agent does not begin with a name by which sites can address us",
-            where="user_agent",
+            where="MAPPOOL_USER_AGENT",
             rule="letters, - and _ (RFC 9309 §2.2.1), then the end, a slash or a space; all of it printable ASCII",
             got=repr(user_agent),
             action="Begin it with a name, as in mappool-assets/1.0 (+https://example.org/about).",
