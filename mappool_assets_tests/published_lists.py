@@ -16,7 +16,7 @@ def named_files(tree: Mapping[str, bytes]) -> set[str]:
         named |= {f"{part}/{name}.parquet" for name in names}
     named |= {line.split("  ", 1)[1] for line in tree.get("SHA256SUMS", b"").decode().splitlines()}
     for path in map(PurePosixPath, tree):
-        if path.match("provenance/part_*.csv"):
+        if path.match("provenance/*.csv") and path.stem != "datacomp_subset":
             rows = csv.DictReader(io.StringIO(tree[str(path)].decode()))
             named |= {f"{path.stem}/{row['shard']}.parquet" for row in rows}
     if "provenance/datacomp_subset.csv" in tree:

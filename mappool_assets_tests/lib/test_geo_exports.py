@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
-import re
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -14,19 +14,17 @@ from mappool_assets.lib.geo_subset.exports import write_image_list
 from mappool_assets.lib.geo_subset.geo_images import TABLE, find_geo_images
 from mappool_assets.lib.geo_subset.published_geo import (
     COLUMN_MEANINGS,
-    CONFIGURATION,
-    OWNED_PATTERN,
-    card_configuration,
+    GeoConfiguration,
     card_section,
-    geo_made_from,
-    write_geo_files,
+    count_geo,
 )
 from mappool_assets.lib.geo_subset.settings import GeoSettings
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.publish.corpus import Corpus, CorpusShard
-from mappool_assets.lib.publish.published_files import parse_record
 from mappool_assets_tests.geo_lake import SHARDS, find_neighbours, place, write_classifier, write_places, write_shard
 from mappool_assets_tests.small_lake import folder_bytes
+
+GEO = GeoConfiguration()
 
 
 @pytest.fixture(scope="module")
@@ -109,28 +107,29 @@ def test_img2dataset_reads_the_list(lake: Lake, tmp_path: Path, monkeypatch) -> 
 def test_all_returned_images_are_published_in_their_order(lake: Lake, tmp_path: Path) -> None:
     folder = tmp_path / "files"
     folder.mkdir()
-    geo = write_geo_files(lake, corpus(lake), folder)
+    GEO.write_files(lake, corpus(lake), folder)
     expected = returned(lake)
     assert published_rows(folder) == [{name: row[name] for name in COLUMN_MEANINGS} for row in expected]
-    assert (geo.row_count, geo.rows_in, geo.rows_dropped) == (len(expected), len(expected), {})
+    geo = count_geo(lake, corpus(lake))
+    assert (geo.rows, geo.rows_in, geo.rows_dropped) == (len(expected), len(expected), {})
     assert geo.places == len({row["place_id"] for row in expected})
 
 
-def test_files_are_cut_at_their_most_rows_and_recorded(lake: Lake, tmp_path: Path, monkeypatch) -> None:
+def test_files_are_cut_at_their_most_rows_and_described(lake: Lake, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(published_geo, "ROWS_A_FILE", 25)
     monkeypatch.setattr(published_geo, "ROWS_PER_GROUP", 10)
     folder = tmp_path / "files"
     folder.mkdir()
-    geo = write_geo_files(lake, corpus(lake), folder)
+    files = GEO.write_files(lake, corpus(lake), folder)
     rows = returned(lake)
-    assert [file.rows for file in geo.files] == [20] * (len(rows) // 20) + [len(rows) % 20] * (len(rows) % 20 > 0)
+    assert [file.rows for file in files] == [20] * (len(rows) // 20) + [len(rows) % 20] * (len(rows) % 20 > 0)
     assert [row["uid"] for row in published_rows(folder)] == [row["uid"] for row in rows]
-    files = geo.new_files(folder)
-    record = parse_record(files["provenance/geo.csv"].content)  # type: ignore[arg-type]
-    assert list(files) == [*(f"geo/{file.shard}.parquet" for file in geo.files), "provenance/geo.csv"]
-    assert record == {file.shard: file for file in geo.files}
-    assert all(re.fullmatch(OWNED_PATTERN, path) for path in files)
-    assert {file.made_from for file in geo.files} == {geo_made_from(lake, corpus(lake))}
+    assert [file.shard for file in files] == [f"{number:05d}" for number in range(len(files))]
+    assert sorted(path.name for path in folder.iterdir()) == [f"{file.shard}.parquet" for file in files]
+    for file in files:
+        content = (folder / f"{file.shard}.parquet").read_bytes()
+        assert (file.bytes, file.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    assert {file.made_from for file in files} == {GEO.made_from(lake, corpus(lake))}
 
 
 def test_what_is_taken_down_changed_or_not_published_is_left_out_and_counted(lake: Lake, tmp_path: Path) -> None:
@@ -140,8 +139,11 @@ def test_what_is_taken_down_changed_or_not_published_is_left_out_and_counted(lak
     changed = dataclasses.replace(of_corpus.shards[1], fingerprint="filtered anew")
     folder = tmp_path / "files"
     folder.mkdir()
-    geo = write_geo_files(lake, dataclasses.replace(of_corpus, shards=(of_corpus.shards[0], changed)), folder)
+    of_corpus = dataclasses.replace(of_corpus, shards=(of_corpus.shards[0], changed))
+    GEO.write_files(lake, of_corpus, folder)
+    geo = count_geo(lake, of_corpus)
     found = published_rows(folder)
+    assert (len(found), len({row["place_id"] for row in found})) == (geo.rows, geo.places)
     assert {row["shard"] for row in found} == {SHARDS[0]}
     assert not {row["uid"] for row in found} & {uid for uids in gone.values() for uid in uids}
     assert geo.rows_dropped == {
@@ -149,7 +151,7 @@ def test_what_is_taken_down_changed_or_not_published_is_left_out_and_counted(lak
         "shard_changed": sum(row["shard"] == SHARDS[1] for row in rows),
         "not_published": sum(row["shard"] == SHARDS[2] for row in rows),
     }
-    assert geo.rows_in == geo.row_count + sum(geo.rows_dropped.values()) == len(rows)
+    assert geo.rows_in == geo.rows + sum(geo.rows_dropped.values()) == len(rows)
     assert "2 taken down" in card_section(geo, "me/maps")
 
 
@@ -157,32 +159,15 @@ def test_the_same_gives_the_same_bytes_and_another_take_down_another_fingerprint
     folders = [tmp_path / "one", tmp_path / "other"]
     for folder in folders:
         folder.mkdir()
-        write_geo_files(lake, corpus(lake), folder)
+        GEO.write_files(lake, corpus(lake), folder)
     assert folder_bytes(folders[0]) == folder_bytes(folders[1])
     uid = returned(lake)[0]["uid"]
-    made_from = {geo_made_from(lake, corpus(lake)), geo_made_from(lake, corpus(lake, {SHARDS[0]: (uid,)}))}
+    made_from = {GEO.made_from(lake, corpus(lake)), GEO.made_from(lake, corpus(lake, {SHARDS[0]: (uid,)}))}
     assert len(made_from) == 2
 
 
 def test_without_images_there_is_no_configuration(lake: Lake, tmp_path: Path) -> None:
     lake.delete(f"{TABLE}/all.parquet")
-    assert geo_made_from(lake, corpus(lake)) is None
+    assert GEO.made_from(lake, corpus(lake)) is None
     with pytest.raises(MissingInput, match="Materialise geo_subset/geo_images first"):
         write_image_list(lake)
-
-
-def test_datasets_reads_the_configuration_as_the_card_says(lake: Lake, tmp_path: Path) -> None:
-    from datasets import load_dataset
-    from huggingface_hub import DatasetCardData
-
-    repository = tmp_path / "repository"
-    (repository / CONFIGURATION).mkdir(parents=True)
-    geo = write_geo_files(lake, corpus(lake), repository / CONFIGURATION)
-    (repository / "part_0").mkdir()
-    shutil.copy(Path(lake.root) / f"mappool/shard_maps/{SHARDS[0]}.parquet", repository / "part_0")
-    default = {"config_name": "default", "data_files": [{"split": "train", "path": "part_*/*.parquet"}]}
-    header = DatasetCardData(configs=[default, card_configuration()]).to_yaml()
-    (repository / "README.md").write_text(f"---\n{header}\n---\n{card_section(geo, 'me/maps')}\n", encoding="utf-8")
-    rows = list(load_dataset(str(repository), CONFIGURATION, split="train", streaming=True))
-    assert rows == [{name: row[name] for name in COLUMN_MEANINGS} for row in returned(lake)]
-    assert len(list(load_dataset(str(repository), split="train", streaming=True))) == 40, "the default is as before"

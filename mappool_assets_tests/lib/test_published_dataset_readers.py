@@ -21,11 +21,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mappool_assets.lib.geo_subset.published_geo import COLUMN_MEANINGS, SCHEMA, GeoConfiguration
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.publish.dataset_card import CardSettings
 from mappool_assets.lib.publish.publish_target import FolderTarget
+from mappool_assets.lib.publish.published_files import published_schema
 from mappool_assets.lib.publish.publisher import publish
 from mappool_assets_tests import loopback_server
+from mappool_assets_tests.geo_corpus import write_corpus_with_places
+from mappool_assets_tests.geo_lake import SHARDS as PLACE_SHARDS
 from mappool_assets_tests.small_lake import shard_key, write_maps, write_pool
 
 REPOSITORY = "someone/maps"
@@ -143,6 +147,26 @@ def test_new_maps_under_an_old_card_can_be_loaded(
     shutil.copyfile(folder / part / f"{key}.parquet", tmp_path / "maps" / part / f"{key}.parquet")
     dataset = load_dataset(str(tmp_path / "maps"), split="train", cache_dir=str(tmp_path / "cache"))
     assert dataset.num_rows == SHARDS[key][1] < rows.num_rows
+
+
+def test_images_of_places_are_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the features that the card's header names, by the card's own snippet, and beside the maps."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    from datasets import Features, load_dataset
+
+    lake, folder = write_corpus_with_places(tmp_path), tmp_path / "published"
+    card = CardSettings(repository=REPOSITORY)
+    publish(lake, FolderTarget(folder), card, configurations=[GeoConfiguration()])
+    places = load_dataset(str(folder), "geo", split="train", cache_dir=str(tmp_path / "cache"))
+    images = [row for row in lake.read_table("geo_subset/geo_images").to_pylist() if row["dropped"] is None]
+    assert places.to_list() == [{name: row[name] for name in COLUMN_MEANINGS} for row in images]
+    assert places.features == Features.from_arrow_schema(SCHEMA)
+    names: dict = {}
+    exec(snippets(folder, "python")[-1].replace(REPOSITORY, str(folder)), names)
+    assert [row["uid"] for row in names["places"]] == places["uid"]
+    maps = load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))
+    assert maps.num_rows == sum(lake.read_table("mappool/shard_maps", shard).num_rows for shard in PLACE_SHARDS)
+    assert maps.column_names == published_schema(16).names
 
 
 def test_the_cards_img2dataset(tmp_path: Path) -> None:

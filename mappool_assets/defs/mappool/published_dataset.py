@@ -13,6 +13,7 @@ from mappool_assets.defs.mappool.pool_shards import pool_shards
 from mappool_assets.defs.mappool.shard_maps import shard_maps
 from mappool_assets.defs.metadata import log_progress
 from mappool_assets.defs.resources import LakeResource, PublishResource, TakeDownResource
+from mappool_assets.lib.geo_subset.published_geo import GeoConfiguration
 from mappool_assets.lib.publish.corpus import read_corpus
 from mappool_assets.lib.publish.publish_target import PublishTarget
 from mappool_assets.lib.publish.publisher import PublishReport, publish
@@ -41,7 +42,8 @@ def published_dataset(
 
     Only what is new or changed is sent, to a folder or to the Hub; an unchanged corpus sends nothing. Nothing is
     published while a rule is broken anywhere in the corpus. Known shards without maps yet are listed as missing, with
-    the reason; what is on the take-down list leaves and stays out.
+    the reason; what is on the take-down list leaves and stays out. The images of places, where the lake has any, are
+    the configuration `geo`.
     """
     with as_failures():
         corpus = [shard.shard for shard in read_corpus(lake.open()).shards]
@@ -83,6 +85,7 @@ def publish_corpus(
         publishing.card(),
         log_progress(context, "shards"),
         take_down=take_down.read(),
+        configurations=[GeoConfiguration()],
         is_dry_run=is_dry_run,
     )
 

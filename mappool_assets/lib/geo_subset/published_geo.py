@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mappool_assets.lib import sql_files
@@ -21,14 +19,13 @@ from mappool_assets.lib.errors import MissingInput
 from mappool_assets.lib.geo_subset import geo_images
 from mappool_assets.lib.lake import Lake, fingerprint
 from mappool_assets.lib.publish.card_for_readers import table
+from mappool_assets.lib.publish.configurations import ConfigurationCard
 from mappool_assets.lib.publish.corpus import Corpus
-from mappool_assets.lib.publish.publish_target import NewFile, sha256_of
-from mappool_assets.lib.publish.published_files import PublishedFile, record_csv, record_path
+from mappool_assets.lib.publish.publish_target import sha256_of
+from mappool_assets.lib.publish.published_files import PublishedFile
 from mappool_assets.lib.retrieval.neighbour_merge import NEIGHBOURS
 
 CONFIGURATION = "geo"
-DATA_FILES = f"{CONFIGURATION}/*.parquet"
-OWNED_PATTERN = rf"{CONFIGURATION}/\d{{5}}\.parquet|provenance/{CONFIGURATION}\.csv"  # of what is written and removed
 
 ROWS_PER_GROUP = 5_000  # 1.5 MB, as the maps' files with their embeddings
 ROWS_A_FILE = 500_000
@@ -60,87 +57,97 @@ SCHEMA = pa.schema([geo_images.SCHEMA.field(name).with_nullable(True) for name i
 
 @dataclass(frozen=True)
 class PublishedGeo:
-    """The configuration's files, on local disk.
+    """How many images of places are published.
 
     Attributes
     ----------
-    files : tuple of PublishedFile
-        ``shard`` is the name without suffix.
+    rows, places : int
+        Published images, and the places that they are of.
     rows_in : int
         Images that the lake returns.
     rows_dropped : dict of str to int
         Of these not published: ``taken_down``, ``shard_changed`` (filtered anew since), ``not_published`` (the corpus
         lacks the shard).
-    places : int
-        Places of the published images.
     """
 
-    files: tuple[PublishedFile, ...]
+    rows: int
+    places: int
     rows_in: int
     rows_dropped: dict[str, int]
-    places: int
-
-    @property
-    def row_count(self) -> int:
-        """Images that are published."""
-        return sum(file.rows for file in self.files)
-
-    def new_files(self, folder: Path) -> dict[str, NewFile]:
-        """Return the files with their record, as a publish target takes them; ``folder`` is where they were written."""
-        files = {
-            f"{CONFIGURATION}/{file.shard}.parquet": NewFile(folder / f"{file.shard}.parquet", file.sha256, file.bytes)
-            for file in self.files
-        }
-        return {**files, record_path(CONFIGURATION): NewFile.of_bytes(record_csv(self.files))}
 
 
-def geo_made_from(lake: Lake, corpus: Corpus) -> str | None:
-    """Return the fingerprint of what decides the configuration's bytes; None where there are no images of places."""
-    images = lake.provenance(geo_images.TABLE)
-    if images is None:
-        return None
-    shards = [[shard.shard, shard.fingerprint, list(shard.taken_down)] for shard in corpus.shards]
-    return fingerprint({"geo_images": images.fingerprint, "shards": shards, "format": FORMAT})
+class GeoConfiguration:
+    """The images of places as a :class:`mappool_assets.lib.publish.configurations.Configuration`."""
+
+    name = CONFIGURATION
+
+    def made_from(self, lake: Lake, corpus: Corpus) -> str | None:
+        """Return the fingerprint of what decides the files' bytes; None where there are no images of places."""
+        images = lake.provenance(geo_images.TABLE)
+        if images is None:
+            return None
+        shards = [[shard.shard, shard.fingerprint, list(shard.taken_down)] for shard in corpus.shards]
+        return fingerprint({"geo_images": images.fingerprint, "shards": shards, "format": FORMAT})
+
+    def card(self, lake: Lake, corpus: Corpus, repository: str) -> ConfigurationCard:
+        """Return what the card says, from the lake alone; raises as :func:`count_geo` does."""
+        geo = count_geo(lake, corpus)
+        content = "images of places, best first; the embeddings of each are in the file that its `shard` names"
+        return ConfigurationCard(CONFIGURATION, SCHEMA, geo.rows, content, card_section(geo, repository))
+
+    def write_files(self, lake: Lake, corpus: Corpus, folder: Path) -> tuple[PublishedFile, ...]:
+        """Write the files; same images and corpus, same bytes.
+
+        Raises
+        ------
+        MissingInput
+            There are no images of places, or not the neighbours that they come from.
+        """
+        chosen, _ = _published_shards(lake, corpus)
+        made_from = self.made_from(lake, corpus)
+        assert made_from is not None
+        whole = folder / "all.parquet"
+        sql_files.run(lake, "exports/geo_images", file=str(whole), shards=chosen, **_taken_down(corpus))
+        files = []
+        for name, rows in _parts(whole, folder):
+            file = folder / f"{name}.parquet"
+            files.append(PublishedFile(name, rows, file.stat().st_size, sha256_of(file), made_from))
+        whole.unlink()
+        return tuple(files)
 
 
-def write_geo_files(lake: Lake, corpus: Corpus, folder: Path) -> PublishedGeo:
-    """Write the configuration's files, ``00000.parquet`` and so on, to a folder; same images and corpus, same bytes.
+def count_geo(lake: Lake, corpus: Corpus) -> PublishedGeo:
+    """Count what :meth:`GeoConfiguration.write_files` writes and leaves out.
 
     Raises
     ------
     MissingInput
         There are no images of places, or not the neighbours that they come from.
     """
-    made_from, found_in = geo_made_from(lake, corpus), _shards_found_in(lake)
-    assert made_from is not None
-    published = {shard.shard: shard for shard in corpus.shards}
-    chosen = [name for name, maps in found_in.items() if name in published and published[name].fingerprint == maps]
-    changed = [name for name, maps in found_in.items() if name in published and published[name].fingerprint != maps]
-    taken_down = [(name, uid) for name in chosen for uid in published[name].taken_down]
-    whole = folder / "all.parquet"
-    sql_files.run(
-        lake,
-        "exports/geo_images",
-        file=str(whole),
-        shards=chosen,
-        taken_down_shards=[name for name, _ in taken_down],
-        taken_down_uids=[uid for _, uid in taken_down],
-    )
-    files, places = [], set[str]()
-    for name, rows in _parts(whole, folder):
-        file = folder / f"{name}.parquet"
-        files.append(PublishedFile(name, rows, file.stat().st_size, sha256_of(file), made_from))
-        places |= set(pc.unique(pq.read_table(file, columns=["place_id"])["place_id"]).to_pylist())
-    whole.unlink()
-    (counted,) = sql_files.run(lake, "reports/geo_published", chosen=chosen, changed=changed).to_pylist()
-    kept = sum(file.rows for file in files)
+    chosen, changed = _published_shards(lake, corpus)
+    bound = {"chosen": chosen, "changed": changed, **_taken_down(corpus)}
+    (counted,) = sql_files.run(lake, "reports/geo_published", **bound).to_pylist()
     dropped = {
-        "taken_down": counted["chosen"] - kept,
+        "taken_down": counted["taken_down"],
         "shard_changed": counted["changed"],
-        "not_published": counted["images"] - counted["chosen"] - counted["changed"],
+        "not_published": counted["images"] - counted["published"] - counted["taken_down"] - counted["changed"],
     }
     reasons = {reason: rows for reason, rows in dropped.items() if rows}
-    return PublishedGeo(tuple(files), counted["images"], reasons, len(places))
+    return PublishedGeo(counted["published"], counted["places"], counted["images"], reasons)
+
+
+def _published_shards(lake: Lake, corpus: Corpus) -> tuple[list[str], list[str]]:
+    """Return the corpus' shards that images were found in, as they were then, and those that were filtered anew."""
+    published = {shard.shard: shard.fingerprint for shard in corpus.shards}
+    found_in = {name: maps for name, maps in _shards_found_in(lake).items() if name in published}
+    chosen = [name for name, maps in found_in.items() if published[name] == maps]
+    return chosen, [name for name, maps in found_in.items() if published[name] != maps]
+
+
+def _taken_down(corpus: Corpus) -> dict[str, list[str]]:
+    """Return what the statements call what is taken down."""
+    pairs = [(shard.shard, uid) for shard in corpus.shards for uid in shard.taken_down]
+    return {"taken_down_shards": [name for name, _ in pairs], "taken_down_uids": [uid for _, uid in pairs]}
 
 
 def _parts(whole: Path, folder: Path) -> Iterator[tuple[str, int]]:
@@ -184,14 +191,6 @@ def _shards_found_in(lake: Lake) -> Mapping[str, str]:
     return neighbours.inputs["shards"]
 
 
-# -- the card -------------------------------------------------------------------------------------------------
-
-
-def card_configuration() -> dict[str, Any]:
-    """Return the entry of the card's ``configs``."""
-    return {"config_name": CONFIGURATION, "data_files": [{"split": "train", "path": DATA_FILES}]}
-
-
 def card_section(geo: PublishedGeo, repository: str) -> str:
     """Return the section of the dataset card on the configuration."""
     dropped = ", ".join(f"{rows:,} {reason.replace('_', ' ')}" for reason, rows in geo.rows_dropped.items())
@@ -200,7 +199,7 @@ def card_section(geo: PublishedGeo, repository: str) -> str:
     return f"""
 ## Images of places
 
-The configuration `{CONFIGURATION}` lists {geo.row_count:,} of these images by the place, of {geo.places:,}, whose name
+The configuration `{CONFIGURATION}` lists {geo.rows:,} of these images by the place, of {geo.places:,}, whose name
 they are most similar to, near duplicates left out.{left_out} Nobody looked at each: take `place_margin` and
 `generic_margin` to be stricter.
 

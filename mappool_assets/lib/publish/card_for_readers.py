@@ -81,14 +81,15 @@ uids = np.load(subset, mmap_mode="r")  # two 64-bit halves each, sorted
 """  # noqa: S608 - text for readers, run by nobody here
 
 
-def files() -> str:
-    """What the files are."""
+def files(others: Iterable[tuple[str, str]] = ()) -> str:
+    """What the files are; ``others`` are those beside the maps, as patterns with what they hold."""
     return (
         "## Files\n\n"
         + table(
             ("file", "content"),
             [
                 (f"`{DATA_FILES}`", "the maps of one shard of the pool; a file without rows is a shard without maps"),
+                *((f"`{pattern}`", content) for pattern, content in others),
                 ("`file_list.json`", "the files of each part, without `.parquet`"),
                 ("`missing_shards.json`", "known shards of the pool that are not in this corpus, and why"),
                 ("`datacomp_subset.npy`", "the `uid` of each row as two 64-bit integers (`u8,u8`), sorted"),

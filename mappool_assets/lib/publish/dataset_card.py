@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from mappool_assets.lib.evaluation import Evaluation, accuracy_markdown
 from mappool_assets.lib.publish.card_for_readers import DATA_FILES, citation, files, loading, rights, table
+from mappool_assets.lib.publish.configurations import DEFAULT, ConfigurationCard, header_entry
 from mappool_assets.lib.publish.corpus import Corpus, CorpusShard
 from mappool_assets.lib.publish.published_files import COLUMN_MEANINGS
 
@@ -29,6 +30,8 @@ SIZE_CATEGORIES = (
     (10**8, "10M<n<100M"),
     (10**9, "100M<n<1B"),
 )
+
+DTYPES = {"float": "float32", "double": "float64"}  # as NumPy and `datasets` name Arrow's types
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,13 @@ class CardSettings:
     contact: str = "the Community tab of this dataset's page on the Hub"
 
 
-def dataset_card(corpus: Corpus, schema: pa.Schema, bytes_total: int, settings: CardSettings) -> str:
+def dataset_card(
+    corpus: Corpus,
+    schema: pa.Schema,
+    bytes_total: int,
+    settings: CardSettings,
+    configurations: Sequence[ConfigurationCard] = (),
+) -> str:
     """Return the card as Markdown with the Hub's YAML header; the same corpus gives the same text.
 
     Parameters
@@ -63,10 +72,12 @@ def dataset_card(corpus: Corpus, schema: pa.Schema, bytes_total: int, settings: 
         Size of its files.
     settings : CardSettings
         The rest.
+    configurations : sequence of ConfigurationCard
+        What else is published beside the maps.
     """
     example = next((shard for shard in corpus.shards if shard.rows_published), corpus.shards[0])
     sections = (
-        _header(corpus, schema, settings),
+        _header(corpus, schema, settings, configurations),
         _summary(corpus, bytes_total, settings),
         _coverage(corpus),
         _method(corpus),
@@ -74,14 +85,17 @@ def dataset_card(corpus: Corpus, schema: pa.Schema, bytes_total: int, settings: 
         _accuracy(corpus),
         _columns(schema),
         loading(settings.repository, example),
-        files(),
+        files([(more.data_files, more.content) for more in configurations]),
+        *(more.section for more in configurations),
         rights(settings.contact, corpus.taken_down_count),
         citation(settings.repository, settings.pretty_name),
     )
     return "\n\n".join(section.strip() for section in sections) + "\n"
 
 
-def _header(corpus: Corpus, schema: pa.Schema, settings: CardSettings) -> str:
+def _header(
+    corpus: Corpus, schema: pa.Schema, settings: CardSettings, configurations: Sequence[ConfigurationCard]
+) -> str:
     from huggingface_hub import DatasetCardData
 
     size = next((name for bound, name in SIZE_CATEGORIES if corpus.row_count < bound), "n>1B")
@@ -90,18 +104,27 @@ def _header(corpus: Corpus, schema: pa.Schema, settings: CardSettings) -> str:
         pretty_name=settings.pretty_name,
         size_categories=[size],
         tags=["maps", "cartography", "geospatial", "image-text", "clip", "embeddings", "commonpool", "datacomp"],
-        configs=[{"config_name": "default", "data_files": [{"split": "train", "path": DATA_FILES}]}],
+        configs=[header_entry(DEFAULT, DATA_FILES), *(header_entry(m.name, m.data_files) for m in configurations)],
         # Features only: had it the number of rows, `datasets` would refuse to load what lies there between the commit
         # of new maps and that of this card (NonMatchingSplitsSizesError).
-        dataset_info={"features": [_feature(field) for field in schema]},
+        dataset_info=[
+            {"config_name": DEFAULT, **_features(schema)},
+            *({"config_name": more.name, **_features(more.schema)} for more in configurations),
+        ]
+        if configurations
+        else _features(schema),
     )
     return f"---\n{header.to_yaml()}\n---"
+
+
+def _features(schema: pa.Schema) -> dict[str, list[dict[str, object]]]:
+    return {"features": [_feature(field) for field in schema]}
 
 
 def _feature(field: pa.Field) -> dict[str, object]:
     if pa.types.is_fixed_size_list(field.type):
         return {"name": field.name, "list": "float16", "length": field.type.list_size}
-    return {"name": field.name, "dtype": {"float": "float32"}.get(str(field.type), str(field.type))}
+    return {"name": field.name, "dtype": _type_name(field.type)}
 
 
 def _summary(corpus: Corpus, bytes_total: int, settings: CardSettings) -> str:
@@ -246,7 +269,7 @@ def _columns(schema: pa.Schema) -> str:
 def _type_name(kind: pa.DataType) -> str:
     if pa.types.is_fixed_size_list(kind):
         return f"float16 × {kind.list_size}"
-    return {"float": "float32"}.get(str(kind), str(kind))
+    return DTYPES.get(str(kind), str(kind))
 
 
 def _share(part: int, whole: int) -> str:

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mappool_assets.lib.lake import Lake
+from mappool_assets.lib.publish.configurations import Configuration, PreparedConfiguration, owned_pattern, prepare
 from mappool_assets.lib.publish.corpus import Corpus, CorpusShard, read_corpus, write_missing_shards
 from mappool_assets.lib.publish.datacomp_subset import SUBSET, SUBSET_PATH, subset_made_from, write_datacomp_subset
 from mappool_assets.lib.publish.dataset_card import CardSettings, dataset_card
@@ -40,14 +41,14 @@ from mappool_assets.lib.publish.published_files import (
 )
 from mappool_assets.lib.publish.take_down import NO_TAKE_DOWN, TakeDown
 
-# The only files that are ever removed: what else lies in the target (.gitattributes, LICENSE …) is someone else's.
-REMOVABLE = re.compile(r"part_[^/]+/[^/]+\.parquet|provenance/part_[^/]+\.csv")
+MAPS = re.compile(r"part_[^/]+/[^/]+\.parquet")
 
-# All files that are written. Whoever else writes one of these meanwhile is in the way.
-OWNED = re.compile(
-    rf"{REMOVABLE.pattern}|provenance/{SUBSET}\.csv|{re.escape(SUBSET_PATH)}"
-    r"|missing_shards\.json|README\.md|file_list\.json|SHA256SUMS"
-)
+# Beside the configurations' the only files that are ever removed: what else lies in the target (.gitattributes,
+# LICENSE …) is someone else's.
+REMOVABLE = rf"{MAPS.pattern}|provenance/part_[^/]+\.csv"
+
+# What is written and never removed. Whoever else writes one of all these meanwhile is in the way.
+LISTS = rf"provenance/{SUBSET}\.csv|{re.escape(SUBSET_PATH)}|missing_shards\.json|README\.md|file_list\.json|SHA256SUMS"
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def publish(
     progress: Callable[[int, int], None] = lambda done, total: None,
     *,
     take_down: TakeDown = NO_TAKE_DOWN,
+    configurations: Sequence[Configuration] = (),
     is_dry_run: bool = False,
 ) -> PublishReport:
     """Make a target hold the lake's corpus, and list the known shards that it lacks in ``mappool/missing_shards``.
@@ -109,6 +111,8 @@ def publish(
         Called with files done and files in all, at first and after each group.
     take_down : TakeDown
         Maps that must not be published.
+    configurations : sequence of Configuration
+        What is published beside the maps where the lake has it, and removed where it has it no more.
     is_dry_run : bool
         Change nothing, neither target nor lake (a folder's remembered checksums aside), but make every file that would
         be sent, and report.
@@ -116,9 +120,10 @@ def publish(
     Raises
     ------
     MissingInput
-        No shard has been scored, or the pool has not been listed.
+        No shard has been scored, or the pool has not been listed; or a configuration lacks what it was made from.
     SourceChanged
-        A shard was filtered again meanwhile; what is published is whole, publish again.
+        A shard was filtered again meanwhile, or a configuration's rows were made anew; what is published is whole,
+        publish again.
     TargetChanged
         Somebody else changed published files meanwhile; publish again.
     """
@@ -127,10 +132,16 @@ def publish(
         target = DryRun(target)
     else:
         write_missing_shards(lake, corpus)
-    sender = _Sender(target)
-    published = _publish_maps(lake, sender, corpus, progress)
+    sender = _Sender(target, configurations)
     with tempfile.TemporaryDirectory(prefix="mappool-") as folder:
-        lists = _lists(lake, sender, corpus, published, card, Path(folder))
+        # Made first, so that nothing is sent where one cannot be made.
+        more = [
+            made
+            for c in configurations
+            if (made := prepare(c, lake, corpus, sender.intact(c.name), Path(folder) / c.name, card.repository))
+        ]
+        published = _publish_maps(lake, sender, corpus, progress)
+        lists = _lists(lake, sender, corpus, published, card, more, Path(folder))
         sender.put_changed(lists)
     sender.remove_all_but(
         {file_path(part, file.shard) for part in published for file in published[part]} | lists.keys()
@@ -144,11 +155,7 @@ def _publish_maps(
     lake: Lake, sender: _Sender, corpus: Corpus, progress: Callable[[int, int], None]
 ) -> dict[str, list[PublishedFile]]:
     """Send the files that are new or changed; return, by part, what all of its files are then."""
-    # An entry is true as long as the file it names has the checksum it says; the others are from a killed publish.
-    records = {
-        part: {k: file for k, file in sender.record(part).items() if sender.has(file_path(part, k), file)}
-        for part, _ in corpus.by_part()
-    }
+    records = {part: sender.intact(part) for part, _ in corpus.by_part()}
     stale = [
         shard
         for shard in corpus.shards
@@ -193,6 +200,7 @@ def _lists(
     corpus: Corpus,
     published: Mapping[str, list[PublishedFile]],
     card: CardSettings,
+    configurations: Sequence[PreparedConfiguration],
     folder: Path,
 ) -> dict[str, NewFile]:
     """Return all that names or describes the published files, in the order in which it may appear."""
@@ -206,9 +214,10 @@ def _lists(
         subset = write_datacomp_subset(lake, corpus, staged)
     contents[record_path(SUBSET)] = record_csv([subset])
     contents["missing_shards.json"] = missing_shards_json(corpus.missing)
-    contents["README.md"] = dataset_card(corpus, schema, bytes_total, card).encode()
+    contents["README.md"] = dataset_card(corpus, schema, bytes_total, card, [c.card for c in configurations]).encode()
     contents["file_list.json"] = file_list_json(published)
-    lists = {SUBSET_PATH: _staged(staged, subset)}  # where it is there already, nobody asks for its content
+    lists = {path: file for configuration in configurations for path, file in configuration.files.items()}
+    lists[SUBSET_PATH] = _staged(staged, subset)  # where it is there already, nobody asks for its content
     lists |= {path: NewFile.of_bytes(content) for path, content in contents.items()}
     sums = {file_path(part, file.shard): file.sha256 for part, files in published.items() for file in files}
     sums |= {path: file.sha256 for path, file in lists.items()}
@@ -222,11 +231,11 @@ def _staged(content: Path, file: PublishedFile) -> NewFile:
 def _report(
     corpus: Corpus, sender: _Sender, published: Mapping[str, list[PublishedFile]], version: str
 ) -> PublishReport:
-    maps_written = sum(path.endswith(".parquet") for path in sender.paths_written)
+    maps_written = sum(MAPS.fullmatch(path) is not None for path in sender.paths_written)
     return PublishReport(
         files_written=maps_written,
         files_unchanged=len(corpus.shards) - maps_written,
-        files_removed=sum(path.endswith(".parquet") for path in sender.paths_removed),
+        files_removed=sum(MAPS.fullmatch(path) is not None for path in sender.paths_removed),
         bytes_written=sender.bytes_written,
         bytes_total=sum(file.bytes for files in published.values() for file in files),
         rows=corpus.row_count,
@@ -242,11 +251,12 @@ def _report(
 class _Sender:
     """Puts what differs from the target's tree, and notes what that was."""
 
-    def __init__(self, target: PublishTarget) -> None:
+    def __init__(self, target: PublishTarget, configurations: Iterable[Configuration]) -> None:
         self.paths_written: list[str] = []
         self.paths_removed: list[str] = []
         self.bytes_written = 0
-        self._tree = target.tree(OWNED)
+        self._removable = re.compile("|".join([REMOVABLE, *map(owned_pattern, configurations)]))
+        self._tree = target.tree(re.compile(rf"{self._removable.pattern}|{LISTS}"))
         self._target = target
 
     def has(self, path: str, file: PublishedFile) -> bool:
@@ -257,6 +267,10 @@ class _Sender:
         """Return what the target's record says of a part; nothing where there is no record."""
         path = record_path(name)
         return parse_record(self._target.read(path)) if path in self._tree else {}
+
+    def intact(self, name: str) -> dict[str, PublishedFile]:
+        """Return the entries of a record whose files are there as it says; others are from a killed publish."""
+        return {k: file for k, file in self.record(name).items() if self.has(file_path(name, k), file)}
 
     def put_changed(self, files: Mapping[str, NewFile]) -> None:
         """Put, in this order, the files that differ from what is there; where they are too many, the last together."""
@@ -273,7 +287,7 @@ class _Sender:
     def remove_all_but(self, wanted: set[str]) -> None:
         """Remove files of ours that are not wanted, records first since they name the others."""
         stale = sorted(
-            (path for path in self._tree if REMOVABLE.fullmatch(path) and path not in wanted),
+            (path for path in self._tree if self._removable.fullmatch(path) and path not in wanted),
             key=lambda path: (path.endswith(".parquet"), path),
         )
         if stale:
