@@ -1,8 +1,9 @@
-"""The few commands that Dagster's own CLI does not cover: the demo, questions to the lake, one's own images."""
+"""The few commands that Dagster's own CLI does not cover: the demo, questions to the lake, one's own images, search."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -13,8 +14,11 @@ from mappool_assets.lib.errors import BadSetting, MappoolError
 if TYPE_CHECKING:
     from mappool_assets.lib.image_classifier import ImageClassifier
     from mappool_assets.lib.lake import Lake
+    from mappool_assets.lib.web.web_fetch import FetchRules
 
 LAKE = "lake"  # as --model: the classifier of the lake that is set
+INDEX = "maps"  # name of the one index, where none is named
+LARGEST_FETCHED, FETCH_SECONDS = 10_000_000, 10.0  # of an image that is searched with: somebody waits for it
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     report.add_argument("--lake", help="the lake to ask (MAPPOOL_LAKE of the environment or of .env, else data/lake)")
     report.set_defaults(run=lambda chosen: _report(chosen.name, chosen.lake))
     _add_classify(commands.add_parser("classify", help="tell of images whether they are maps"))
+    _add_serve(commands.add_parser("serve", help="search the image index: a page, and clip-retrieval's protocol"))
     parser.set_defaults(error_status=1)
     chosen = parser.parse_args(arguments)
     try:
@@ -62,6 +67,27 @@ def _add_classify(classify: argparse.ArgumentParser) -> None:
     form.add_argument("--csv", dest="form", action="store_const", const="csv", help="print CSV")
     form.add_argument("--json", dest="form", action="store_const", const="json", help="print a JSON object a line")
     classify.set_defaults(run=_classify, form="text", error_status=2)
+
+
+def _add_serve(serve: argparse.ArgumentParser) -> None:
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine alone)")
+    serve.add_argument("--port", type=int, default=1234, help="port (1234)")
+    serve.add_argument(
+        "--index",
+        dest="indexes",
+        action="append",
+        metavar="NAME=LAKE",
+        help=f"an index by a name, once for each; the first is the default ({INDEX}= and the lake of MAPPOOL_LAKE)",
+    )
+    serve.add_argument("--device", help="cuda, cuda:N, mps or cpu (MAPPOOL_DEVICE, else the best there is)")
+    serve.add_argument("--cache", type=Path, help="a folder of this machine for the index of a lake that is none")
+    serve.add_argument("--fetch-urls", action="store_true", help="fetch the image_url of requests, as map_images would")
+    serve.add_argument("--any-origin", action="store_true", help="let pages of other sites search (CORS *)")
+    serve.add_argument("--log-queries", action="store_true", help="log what is searched for")
+    serve.add_argument("--safety-head", type=Path, metavar="FILE", help="safetensors of a linear head")
+    serve.add_argument("--violence-prompts", type=Path, metavar="FILE", help=".npy of two vectors, as LAION's")
+    serve.add_argument("--aesthetic-directions", type=Path, metavar="FOLDER", help="rating0.npy to rating9.npy")
+    serve.set_defaults(run=_serve)
 
 
 def _demo(folder: Path) -> None:
@@ -95,11 +121,10 @@ def _report(name: str | None, root: str | None) -> None:
 def _classify(chosen: argparse.Namespace) -> int:
     from mappool_assets.lib.classification_lines import Tally
     from mappool_assets.lib.image_classifier import classify_images
-    from mappool_assets.lib.web.web_fetch import FetchRules
 
     settings = _settings()
     classifier = _image_classifier(chosen, settings)
-    rules = FetchRules(allow_private_addresses=settings["MAPPOOL_ALLOW_PRIVATE_ADDRESSES"] == "1")
+    rules = _fetch_rules(settings)
     tally = Tally()
     for line in tally.lines(classify_images(classifier, chosen.images, rules=rules), chosen.form):
         encoding = sys.stdout.encoding
@@ -120,6 +145,68 @@ def _image_classifier(chosen: argparse.Namespace, settings: dict[str, str]) -> I
     model = chosen.encoder or settings["MAPPOOL_ENCODER_MODEL"]
     encoder = ClipEncoder(model, settings["MAPPOOL_ENCODER_PRETRAINED"], device, batch_size_on(device))
     return ImageClassifier(classifier_record(_lake(settings)).classifier, encoder)
+
+
+def _serve(chosen: argparse.Namespace) -> None:
+    from mappool_assets.lib.encoder import ClipEncoder
+    from mappool_assets.lib.serve.server import serve
+    from mappool_assets.lib.serve.settings import ServiceSettings
+
+    settings = _settings()
+    model, weights = settings["MAPPOOL_ENCODER_MODEL"], settings["MAPPOOL_ENCODER_PRETRAINED"]
+    device = chosen.device or settings["MAPPOOL_DEVICE"] or None
+    encoder = ClipEncoder(model, weights, device, batch_size=1)  # queries come one by one, and a batch is filled up
+    rules = dataclasses.replace(
+        _fetch_rules(settings),
+        max_bytes=LARGEST_FETCHED,
+        deadline_seconds=FETCH_SECONDS,
+        obeys_robots=settings["MAPPOOL_ROBOTS"] != "0",
+        obeys_opt_out=settings["MAPPOOL_ROBOTS"] != "0",
+    )
+    serve(
+        ServiceSettings(
+            _indexes(chosen.indexes, settings),
+            encoder,
+            chosen.host,
+            chosen.port,
+            cache=chosen.cache,
+            url_rules=rules if chosen.fetch_urls else None,
+            is_for_any_origin=chosen.any_origin,
+            logs_queries=chosen.log_queries,
+            safety_head=chosen.safety_head,
+            violence_prompts=chosen.violence_prompts,
+            aesthetic_directions=chosen.aesthetic_directions,
+        )
+    )
+
+
+def _indexes(named: list[str] | None, settings: dict[str, str]) -> dict[str, Lake]:
+    if not named:
+        return {INDEX: _lake(settings)}
+    lakes = {}
+    for pair in named:
+        name, _, root = pair.partition("=")
+        if not name or not root or name in lakes:
+            raise BadSetting(
+                "An index cannot be served under this name",
+                where="--index",
+                rule="NAME=LAKE, each name once",
+                got=pair,
+                action="Give the index a name: --index maps=data/lake.",
+            )
+        lakes[name] = _lake(settings, root)
+    return lakes
+
+
+def _fetch_rules(settings: dict[str, str]) -> FetchRules:
+    """Return how files are fetched that somebody named here, for which robots.txt is not asked."""
+    from mappool_assets.lib.web.web_fetch import FetchRules
+
+    return FetchRules(
+        user_agent=settings["MAPPOOL_USER_AGENT"],
+        egress_proxy=settings["MAPPOOL_EGRESS_PROXY"] or None,
+        allow_private_addresses=settings["MAPPOOL_ALLOW_PRIVATE_ADDRESSES"] == "1",
+    )
 
 
 def _lake(settings: dict[str, str], root: str | None = None) -> Lake:
