@@ -30,6 +30,7 @@ def test_every_command_is_one_that_this_test_knows():
         "make ui",
         "make test",
         "make lint",
+        ".venv/bin/mappool serve",
         ".venv/bin/mappool report",
         ".venv/bin/mappool report funnel",
         ".venv/bin/mappool classify scans/ picture.png --csv",
