@@ -117,3 +117,24 @@ def jpeg_of_many_scans(side: int, scans: int) -> bytes:
     last = data.rindex(b"\xff\xda")
     scan = data[last:].removesuffix(b"\xff\xd9")
     return data[:last] + scan * scans + b"\xff\xd9"
+
+
+def tiff_of_many_strips(strips: int, order: str = "<", *, is_big: bool = False, is_tiled: bool = False) -> bytes:
+    """A grey TIFF one pixel wide whose rows are strips or tiles of their own, all of them at the same place.
+
+    ``order`` is that of the bytes, as :mod:`struct` writes it; ``is_big``: BigTIFF.
+    """
+    number, directory_at, pixel_at = ("Q", 16, 4) if is_big else ("L", 8, 0)
+    rows = {322: 1, 323: 1} if is_tiled else {278: 1}
+    tags = {256: 1, 257: strips, 258: 8, 259: 1, 262: 1, **rows, 324 if is_tiled else 273: None}
+    count, entry = ("Q" if is_big else "H"), "HH" + 2 * number
+    blob_at = directory_at + struct.calcsize(f"{order}{count}{number}") + len(tags) * struct.calcsize(order + entry)
+    directory = struct.pack(order + count, len(tags))
+    for tag, value in sorted(tags.items()):
+        # SHORTs (3) at another place, or one LONG (4), of 8 bytes in BigTIFF (16).
+        kind = 3 if value is None else 16 if is_big else 4
+        directory += struct.pack(order + entry, tag, kind, *((strips, blob_at) if value is None else (1, value)))
+    magic = {"<": b"II", ">": b"MM"}[order]
+    version = struct.pack(order + "HHH", 43, 8, 0) if is_big else struct.pack(order + "H", 42)
+    header = magic + version + struct.pack(order + number, directory_at)
+    return header + directory + bytes(struct.calcsize(number)) + struct.pack(order + "H", pixel_at) * strips

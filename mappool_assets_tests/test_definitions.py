@@ -9,6 +9,7 @@ import dagster as dg
 import yaml
 
 from mappool_assets.definitions import build_defs, defs
+from mappool_assets.defs.resources import resources_from
 
 GRAPH = {
     "mappool/training_set": ([], None),
@@ -121,6 +122,21 @@ def test_resources_can_be_overridden():
 
     mine = LakeResource(root="elsewhere")
     assert build_defs(lake=mine).resources["lake"] is mine
+
+
+def test_files_of_every_kind_are_fetched_under_one_name_and_through_one_proxy(monkeypatch):
+    proxy = "http://user:secret@proxy.example:3128"
+    monkeypatch.setenv("MAPPOOL_EGRESS_PROXY", proxy)
+    settings = {"MAPPOOL_USER_AGENT": "mybot (+https://me.example)", "MAPPOOL_EGRESS_PROXY": proxy}
+    web = resources_from(settings)["web"]
+    assert "secret" not in repr(web.model_dump()), "the UI shows what resources are made of"
+    ready = web.process_config_and_initialize()
+    for obeys_robots in (False, True):
+        rules = ready.rules(obeys_robots=obeys_robots)
+        assert (rules.user_agent, rules.egress_proxy) == ("mybot (+https://me.example)", proxy)
+        assert (rules.obeys_robots, rules.obeys_opt_out) == (obeys_robots, obeys_robots)
+    assert resources_from({})["web"].rules().egress_proxy is None
+    assert not resources_from({"MAPPOOL_ROBOTS": "0"})["web"].rules(obeys_robots=True).obeys_robots
 
 
 def test_the_instance_file_is_one_that_dagster_takes(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ def filter_tasks(
 
 def filter_shards(
     tasks: Sequence[FilterTask], *, workers: int, force: bool = False, ray_address: str | None = None
-) -> Iterator[Outcome[FilterTask, ShardReport]]:
+) -> Generator[Outcome[FilterTask, ShardReport]]:
     """Filter shards with a pool of workers, or on the Ray cluster at an address; yield each outcome as it comes.
 
     A shard whose stored maps were made from the same inputs is not filtered again (unless ``force``): its outcome

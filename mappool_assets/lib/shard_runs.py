@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
@@ -46,7 +46,7 @@ def run_shards(
     reused: Callable[[Task], Report | None],
     run: Callable[[list[Task]], Iterator[Outcome[Task, Report]]],
     failures_table: str,
-) -> Iterator[Outcome[Task, Report]]:
+) -> Generator[Outcome[Task, Report]]:
     """Run what is not done yet; yield each outcome as it comes, those of shards that are done first.
 
     Parameters

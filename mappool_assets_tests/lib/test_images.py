@@ -1,13 +1,14 @@
 import io
 import struct
+import time
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mappool_assets.lib.images import FORMATS, ImageRefused, contact_sheet, open_image
-from mappool_assets_tests.odd_images import jpeg_of_many_scans
+from mappool_assets.lib.images import FORMATS, MAX_STRIPS, ImageRefused, contact_sheet, open_image
+from mappool_assets_tests.odd_images import jpeg_of_many_scans, tiff_of_many_strips
 
 
 def encoded(image, format="PNG", **options):
@@ -120,6 +121,14 @@ def test_contact_sheet_shows_each_image_and_says_what_it_cannot_show():
     assert contact_sheet([(red, "a")]) == contact_sheet([(red, "a")])
 
 
+def test_a_contact_sheet_has_at_most_a_byte_a_pixel():
+    images = [(encoded(picture(160 + number, 160)), "noise") for number in range(6)]
+    sheet_bytes = contact_sheet(images)
+    sheet = Image.open(io.BytesIO(sheet_bytes))
+    assert (sheet.format, sheet.mode) == ("PNG", "P")
+    assert len(sheet_bytes) < sheet.width * sheet.height + 2_000, "the event log keeps them"
+
+
 def test_an_empty_contact_sheet_is_an_image():
     assert Image.open(io.BytesIO(contact_sheet([]))).size[0] > 0
 
@@ -130,3 +139,26 @@ def test_a_jpeg_that_repeats_its_scans_is_refused_before_they_are_decoded():
         open_image(jpeg_of_many_scans(3_000, 400))
     assert refused.value.reason == "too_many_pixels"
     assert "3000 x 3000 pixels in 4" in refused.value.detail
+
+
+@pytest.mark.parametrize("is_tiled", [False, True])
+@pytest.mark.parametrize(("order", "is_big"), [("<", False), (">", False), ("<", True)])  # Pillow reads no other
+def test_a_tiff_of_too_many_strips_is_refused_before_they_are_made(order, is_big, is_tiled):
+    assert open_image(tiff_of_many_strips(300, order, is_big=is_big, is_tiled=is_tiled)).size == (1, 300)
+    began = time.process_time()
+    with pytest.raises(ImageRefused, match=r"^too_many_pixels: 70000 strips or tiles, more than 65536$"):
+        open_image(tiff_of_many_strips(70_000, order, is_big=is_big, is_tiled=is_tiled))
+    assert time.process_time() - began < 1, "Pillow alone takes some 3 s"
+    assert MAX_STRIPS < 70_000
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"big_tiff": True}, {"compression": "tiff_lzw"}, {"compression": "jpeg"}, {"tiffinfo": {278: 1}}]
+)
+def test_tiffs_of_every_kind_can_be_opened(options):
+    assert open_image(encoded(picture(), "TIFF", **options)).size == (40, 30)
+
+
+@pytest.mark.parametrize("data", [b"II*\0", b"II*\0\xff\xff\xff\xff", b"II+\0\x08\0", b"MM\0*\0\0\0\x08\xff\xff"])
+def test_a_tiff_that_ends_in_its_header_is_no_image(data):
+    assert reason_of(data) == "not_an_image"

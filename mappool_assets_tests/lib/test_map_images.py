@@ -27,6 +27,7 @@ from mappool_assets.lib.map_images.image_ledger import may_come_later
 from mappool_assets.lib.map_images.image_plan import is_taken_down
 from mappool_assets.lib.map_images.image_task import OBEDIENT, ImageSettings
 from mappool_assets.lib.map_images.map_images import FAILURES_TABLE, TABLE, fetch_map_images, map_image_tasks
+from mappool_assets.lib.map_images.outage import OUTAGE_ROWS
 from mappool_assets.lib.publish.take_down import TakeDown, find_taken_down
 from mappool_assets.lib.web.web_fetch import FetchRules
 from mappool_assets_tests.hostile_answers import status
@@ -456,6 +457,24 @@ def test_what_is_damaged_where_it_must_be_rewritten_is_fetched_again(web: ImageW
     sound(web)
 
 
+@pytest.mark.parametrize("fault", ["cut", "changed", "another tar"])
+def test_by_force_what_is_damaged_is_found_and_fetched_again(web: ImageWeb, fault: str) -> None:
+    web.write_maps(range(3))
+    first = web.fetch()
+    tar = Path(web.lake.root) / IMAGES / A / "00000.tar"
+    data = tar.read_bytes()
+    middle = data.index(image(1)) + 200
+    damaged = {"cut": data[:middle], "changed": data[:middle] + b"!" + data[middle + 1 :], "another tar": bytes(10240)}
+    assert damaged["changed"] != data
+    tar.write_bytes(damaged[fault])
+    web.asked()
+    assert web.fetch().is_reused, "without force nobody reads what is there"
+    report = web.fetch(force=True)
+    assert web.asked() == {"cut": [1, 2], "changed": [1], "another tar": [0, 1, 2]}[fault]
+    assert report.rows_kept == first.rows_kept == 3
+    sound(web)
+
+
 def test_the_lake_may_be_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_archive, "IMAGES_A_TAR", 2)
     with serve_s3("maps") as endpoint, image_web(tmp_path, Lake("s3://maps/lake", endpoint)) as web:
@@ -522,7 +541,7 @@ def ok(key: str) -> Download:
 
 
 def test_where_nobody_answers_no_attempt_is_counted(web: ImageWeb) -> None:
-    silence = ["connection", "timeout", "robots_unreachable", "download_failed"] * (shard_images.OUTAGE_ROWS // 4)
+    silence = ["connection", "timeout", "robots_unreachable", "download_failed"] * (OUTAGE_ROWS // 4)
     web.write_maps(range(len(silence) + 1))
     with pytest.raises(SourceUnavailable, match="network, resolver and egress proxy") as caught:
         web.fetch(engine=reasons(*silence, "bad_url"))
@@ -536,6 +555,51 @@ def test_where_nobody_answers_no_attempt_is_counted(web: ImageWeb) -> None:
     assert web.fetch(B, engine=reasons(*silence[1:])).rows_kept == 1
     web.write_maps(range(len(silence) - 1), shard=B)
     assert web.fetch(B, engine=reasons(*silence[1:]), force=True).rows_kept == 0, "too few to tell"
+
+
+def test_a_network_fault_on_a_later_run_costs_no_attempt(web: ImageWeb) -> None:
+    web.write_maps(range(OUTAGE_ROWS + 1))
+    web.fetch(engine=reasons(*["http_503"] * OUTAGE_ROWS), max_attempts=2)
+    before = web.rows()
+    for _ in range(2):
+        with pytest.raises(SourceUnavailable):
+            web.fetch(engine=reasons(*["connection"] * OUTAGE_ROWS), max_attempts=2)
+    assert web.rows() == before
+    assert web.fetch(engine=reasons(), max_attempts=2).rows_kept == len(before)
+    sound(web)
+
+
+@pytest.mark.parametrize(
+    ("changed", "forced"), [({}, True), ({"rules": dataclasses.replace(RULES, max_bytes=10**6)}, False)]
+)
+def test_hosts_that_were_dead_before_do_not_fail_the_shard(
+    web: ImageWeb, changed: dict[str, Any], forced: bool
+) -> None:
+    dead = reasons(*["timeout", "connection"] * OUTAGE_ROWS)
+    web.write_maps(range(2 * OUTAGE_ROWS + 1))
+    web.fetch(engine=dead, max_attempts=1)
+    report = web.fetch(engine=dead, max_attempts=1, force=forced, **changed)
+    assert (report.rows_tried, report.rows_kept) == (2 * OUTAGE_ROWS, 1)
+    assert {row["attempts"] for row in web.rows()} == {1}
+    sound(web)
+
+
+@pytest.mark.parametrize("scratch", ["scratch", "another machine's"])
+def test_a_second_run_on_a_shard_is_refused_and_the_first_goes_on(web: ImageWeb, tmp_path: Path, scratch: str) -> None:
+    web.write_maps(range(3))
+
+    def engine(requests: pa.Table, work: Path, rules: FetchRules, *, threads: int) -> Iterator[Download]:
+        downloads = fetch_in_turn(requests, work, rules, threads=threads)
+        yield next(downloads)
+        with pytest.raises(BadSetting, match="Another run is fetching the images of this shard"):
+            web.fetch(scratch=tmp_path / scratch)
+        yield from downloads
+
+    assert web.fetch(engine=engine).rows_kept == 3
+    assert web.lake.partitions(FAILURES_TABLE) == []
+    sound(web)
+    web.write_maps(range(4))
+    assert web.fetch().rows_kept == 4, "the lock ended with the run"
 
 
 def answering(change: str, requests: pa.Table, *_: object, **__: object) -> Iterator[Download]:

@@ -158,8 +158,9 @@ def test_killed_at_any_step_then_run_again(
 def test_what_a_killed_run_fetched_is_not_asked_for_again(web: ImageWeb, killer: Killer) -> None:
     web.write_maps(range(6))
     web.asked()
-    # The folders of images and of the shard's are made, the first tar is opened and renamed, the second is opened.
-    killer.folders, killer.left = (f"{web.lake.root}/mappool/images",), 5
+    # The folders of images and of the shard's are made and the latter is locked, the first tar is opened and renamed,
+    # the second is opened.
+    killer.folders, killer.left = (f"{web.lake.root}/mappool/images",), 6
     with pytest.raises(Killed):
         web.fetch()
     asked = web.asked()
@@ -184,7 +185,7 @@ later_run(web, "webdataset")
 """
 
 
-@pytest.mark.parametrize("step", [7, 14, 22])
+@pytest.mark.parametrize("step", [8, 15, 23])
 def test_a_process_killed_outright_leaves_nothing_that_counts(web: ImageWeb, tmp_path: Path, step: int) -> None:
     before, undisturbed = tmp_path / "before", tmp_path / "undisturbed"
     first_run(in_folder(web, before), WEBDATASET)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from mappool_assets.lib.duplicates.unique_images import find_unique_images
 from mappool_assets.lib.errors import MissingInput
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.map_images.image_archive import IMAGES
@@ -218,6 +219,18 @@ def test_a_pool_without_a_single_map_has_a_page_too(tmp_path: Path) -> None:
     report = write_pool_report(lake)
     assert (report.maps, report.domains, report.top_domains_share) == (0, 0, 0.0)
     assert "0 of 5 pairs in 1 shards were taken for maps: 0 %" in page_of(lake).words
+
+
+def test_a_pool_whose_links_are_all_dead_lacks_nothing(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    write_pool(lake, {A: ""})
+    write_maps(lake, A)
+    write_images(lake, A, ["http_404"] * 3)
+    find_unique_images(lake, tmp_path / "scratch")
+    report = write_pool_report(lake)
+    assert (report.images_tried, report.images_fetched, report.dead_links, report.unique_images) == (3, 0, 3, 0)
+    assert not [missing for missing in report.missing if "aterialise" in missing]
+    assert "aterialise" not in page_of(lake).words
 
 
 @pytest.mark.parametrize("harm", ["removed", "no tar"])

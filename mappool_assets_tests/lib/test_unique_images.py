@@ -11,6 +11,7 @@ from mappool_assets.lib.duplicates import image_embeddings, image_places, unique
 from mappool_assets.lib.duplicates.unique_images import TABLE, DuplicateSettings, find_unique_images
 from mappool_assets.lib.errors import MissingInput
 from mappool_assets.lib.lake import Lake
+from mappool_assets_tests.image_web import image_web
 from mappool_assets_tests.small_images import write_images
 from mappool_assets_tests.small_lake import shard_key, write_maps
 
@@ -146,6 +147,22 @@ def test_what_changed_is_done_again(lake, tmp_path, change):
     assert after.fingerprint != before.fingerprint
     assert after.rows_in == before.rows_in + (change == "images")
     check_rules(lake)
+
+
+def test_another_attempt_in_vain_is_no_change(tmp_path, monkeypatch):
+    with image_web(tmp_path) as web:
+        web.busy = {2}
+        web.write_maps(range(4), shard=A)
+        fetched = web.fetch(A)
+        before = find_unique_images(web.lake, web.scratch)
+        assert web.fetch(A).fingerprint != fetched.fingerprint
+        monkeypatch.setattr(unique_images, "find_places", None)  # would fail
+        assert find_unique_images(web.lake, web.scratch) == before
+        monkeypatch.undo()
+        web.busy = set()
+        web.fetch(A)
+        after = find_unique_images(web.lake, web.scratch)
+        assert (before.rows_in, after.rows_in) == (3, 4)
 
 
 def test_an_image_whose_embedding_is_gone_is_compared_by_hash_alone(lake, tmp_path):

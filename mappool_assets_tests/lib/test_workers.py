@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -89,11 +90,52 @@ def test_workers_end_when_the_process_that_started_them_is_killed(tmp_path):
     )
     parent = subprocess.Popen([sys.executable, str(script)])
     try:
-        pids = wait_for(lambda: [int(path.name[4:]) for path in tmp_path.glob("pid-*")], lambda found: len(found) == 2)
+        pids = pids_in(tmp_path, 2)
     finally:
         parent.kill()
         parent.wait()
     assert wait_for(lambda: [pid for pid in pids if is_running(pid)], lambda left: not left) == []
+
+
+def leave_pid_and_sleep(folder):
+    if folder:
+        Path(folder, f"pid-{os.getpid()}").touch()
+        time.sleep(30)
+
+
+def test_workers_end_at_once_where_who_takes_their_outcomes_stops(tmp_path):
+    outcomes = run_tasks(leave_pid_and_sleep, ["", tmp_path], 2)
+    next(outcomes)
+    pids, stopped = pids_in(tmp_path, 1), time.monotonic()
+    outcomes.close()
+    assert time.monotonic() - stopped < 15
+    assert [pid for pid in pids if is_running(pid)] == []
+
+
+def test_workers_end_at_once_where_who_waits_for_them_is_interrupted(tmp_path):
+    sent = []
+
+    def interrupt():
+        pids_in(tmp_path, 2)
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGALRM)  # not SIGINT: pytest's own workers take no notice of that
+
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            next(run_tasks(leave_pid_and_sleep, [tmp_path, tmp_path], 2))
+    finally:
+        thread.join()
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - sent[0] < 15
+    assert [pid for pid in pids_in(tmp_path, 2) if is_running(pid)] == []
+
+
+def pids_in(folder, count):
+    """Wait for so many workers to have begun."""
+    return wait_for(lambda: [int(path.name[4:]) for path in folder.glob("pid-*")], lambda found: len(found) == count)
 
 
 def is_running(pid):

@@ -288,11 +288,17 @@ def test_a_dead_link_is_the_same_in_both_reports(lake: Lake) -> None:
         "blocked_address",
     ]
     statuses += ["bad_uid", "too_many_pixels", "not_an_image", "robots_unreachable", "connection", "bad_url"]
+    statuses += ["download_failed", "http_429", "http_503", "http_500"]
     urls = [f"https://{status}.example/{n}" for status in statuses for n in range(10)]
     write_maps(lake, A, rows=len(urls), columns={"url": urls})
     write_images(lake, A, [status for status in statuses for _ in range(10)])
-    dead = {row["status"] for row in report(lake, "image_statuses") if row["outcome"] == "dead link"}
-    assert dead == {"http_404", "hash_changed", "not_an_image", "connection", "bad_url"}
+    of_outcome: dict[str, set[str]] = {}
+    for row in report(lake, "image_statuses"):
+        of_outcome.setdefault(row["outcome"], set()).add(row["status"])
+    dead = of_outcome["dead link"]
+    assert dead == {"http_404", "http_500", "hash_changed", "not_an_image", "connection", "bad_url"}
+    assert of_outcome["unknown"] == {"robots_unreachable", "download_failed", "http_429", "http_503"}
+    assert of_outcome.keys() == {"fetched", "kept out", "dead link", "unknown"}
     assert {row["main_reason"] for row in report(lake, "dead_links_by_domain")} == dead
 
 

@@ -1,5 +1,6 @@
 """The images of each shard's maps."""
 
+import contextlib
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -80,20 +81,21 @@ def map_images(
 
 
 def _results(
-    context: dg.AssetExecutionContext, outcomes: Iterator[Outcome[ImageTask, ImageReport]], lake: Lake, planned: int
+    context: dg.AssetExecutionContext, outcomes: Generator[Outcome[ImageTask, ImageReport]], lake: Lake, planned: int
 ) -> Generator[PartitionResult]:
-    for done, outcome in enumerate(outcomes, start=1):
-        shard, report = outcome.task.key, outcome.result
-        if report is None:
-            yield PartitionResult(shard, error=outcome.error)
-            continue
-        what = "unchanged, skipped" if report.is_reused else f"{outcome.seconds:.1f} s"
-        yield PartitionResult(
-            shard,
-            report.fingerprint,
-            {**_metadata(report, lake), **_measured(context, report, outcome.seconds)},
-            f"{done}/{planned} shards: {shard} has {report.rows_kept:,} of {report.rows_in:,} images ({what})",
-        )
+    with contextlib.closing(outcomes):
+        for done, outcome in enumerate(outcomes, start=1):
+            shard, report = outcome.task.key, outcome.result
+            if report is None:
+                yield PartitionResult(shard, error=outcome.error)
+                continue
+            what = "unchanged, skipped" if report.is_reused else f"{outcome.seconds:.1f} s"
+            yield PartitionResult(
+                shard,
+                report.fingerprint,
+                {**_metadata(report, lake), **_measured(context, report, outcome.seconds)},
+                f"{done}/{planned} shards: {shard} has {report.rows_kept:,} of {report.rows_in:,} images ({what})",
+            )
 
 
 def _metadata(report: ImageReport, lake: Lake) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The maps of each shard."""
 
+import contextlib
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -83,23 +84,24 @@ def shard_maps(
 
 
 def _results(
-    context: dg.AssetExecutionContext, outcomes: Iterator[Outcome[FilterTask, ShardReport]], lake: Lake, planned: int
+    context: dg.AssetExecutionContext, outcomes: Generator[Outcome[FilterTask, ShardReport]], lake: Lake, planned: int
 ) -> Generator[PartitionResult]:
     rows = maps = seconds = 0.0
-    for done, outcome in enumerate(outcomes, start=1):
-        shard, report = outcome.task.key, outcome.result
-        if report is None:
-            yield PartitionResult(shard, error=outcome.error)
-            continue
-        rows, maps, seconds = rows + report.rows_in, maps + report.rows_kept, seconds + outcome.seconds
-        what = "unchanged, skipped" if report.is_reused else f"{outcome.seconds:.1f} s"
-        yield PartitionResult(
-            shard,
-            report.fingerprint,
-            {**_metadata(report, outcome, lake), **_measured(context, report, outcome.seconds)},
-            f"{done}/{planned} shards, {rows:,.0f} rows, {maps:,.0f} maps: "
-            f"{shard} kept {report.rows_kept:,} of {report.rows_in:,} ({what})",
-        )
+    with contextlib.closing(outcomes):
+        for done, outcome in enumerate(outcomes, start=1):
+            shard, report = outcome.task.key, outcome.result
+            if report is None:
+                yield PartitionResult(shard, error=outcome.error)
+                continue
+            rows, maps, seconds = rows + report.rows_in, maps + report.rows_kept, seconds + outcome.seconds
+            what = "unchanged, skipped" if report.is_reused else f"{outcome.seconds:.1f} s"
+            yield PartitionResult(
+                shard,
+                report.fingerprint,
+                {**_metadata(report, outcome, lake), **_measured(context, report, outcome.seconds)},
+                f"{done}/{planned} shards, {rows:,.0f} rows, {maps:,.0f} maps: "
+                f"{shard} kept {report.rows_kept:,} of {report.rows_in:,} ({what})",
+            )
 
 
 def _metadata(report: ShardReport, outcome: Outcome[FilterTask, ShardReport], lake: Lake) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from mappool_assets.lib.image_download.downloads import download_images
 from mappool_assets.lib.lake import Lake
@@ -40,7 +40,7 @@ def map_image_tasks(
 
 def fetch_map_images(
     tasks: Sequence[ImageTask], workers: int, force: bool = False
-) -> Iterator[Outcome[ImageTask, ImageReport]]:
+) -> Generator[Outcome[ImageTask, ImageReport]]:
     """Fetch the images of shards with a pool of workers; yield each outcome as it comes.
 
     A shard is done when its ledger was made from the same inputs and nothing in it is left to be tried again: its

@@ -9,7 +9,6 @@ one at a time.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import glob
 import hashlib
 import shutil
@@ -20,7 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mappool_assets.lib.errors import BadSetting, SourceChanged, SourceUnavailable
+from mappool_assets.lib.errors import SourceChanged, SourceUnavailable
 from mappool_assets.lib.image_download.downloads import Download
 from mappool_assets.lib.images import ImageRefused, contact_sheet
 from mappool_assets.lib.lake import Provenance, fingerprint
@@ -47,6 +46,7 @@ from mappool_assets.lib.map_images.image_ledger import (
 from mappool_assets.lib.map_images.image_plan import PlannedRow, files_to_rewrite, is_taken_down, map_rows, plan_rows
 from mappool_assets.lib.map_images.image_task import ImageReport, ImageTask, report_of, rows_to_retry
 from mappool_assets.lib.map_images.outage import Answers
+from mappool_assets.lib.map_images.shard_lock import one_run_a_shard
 
 MAPS_TABLE = "mappool/shard_maps"
 MAP_COLUMNS = ["uid", "url", "sha256", "text", "original_width", "original_height", "map_score"]
@@ -74,7 +74,7 @@ def fetch_shard_images(task: ImageTask, *, force: bool = False) -> ImageReport:
     BadShard
         A uid is there twice.
     """
-    with _alone(task):
+    with one_run_a_shard(task):
         return _fetch_alone(task, force)
 
 
@@ -99,27 +99,6 @@ def _fetch_alone(task: ImageTask, force: bool) -> ImageReport:
     _clean_up(task, ledger.files)
     rows_tried = sum(planned.is_asked for planned in plan)
     return report_of(task, made, rows_tried=rows_tried, contact_sheet=_contact_sheet(task, sample))
-
-
-@contextlib.contextmanager
-def _alone(task: ImageTask) -> Iterator[None]:
-    """Keep other runs from the shard, where the lake is a folder: each would sweep away what the other is writing."""
-    maps = Path(task.lake.root, task.lake.table_path(MAPS_TABLE, task.key))
-    if not task.lake.is_local or not maps.exists():
-        yield
-        return
-    with maps.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BadSetting(
-                "Another run is fetching the images of this shard",
-                where=str(task),
-                rule="one run a shard at a time",
-                got=f"a lock on {maps}",
-                action="Wait until it has ended.",
-            ) from None
-        yield
 
 
 def reused_report(task: ImageTask) -> ImageReport | None:

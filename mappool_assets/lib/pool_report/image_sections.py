@@ -99,8 +99,8 @@ def link_section(lake: Lake, fetches: Fetches, scored_shards: int) -> Section:
                 "The first 20, of domains with at least 10 maps.",
             ),
         ),
-        f"Of {fetches.tried:,} links {percent(fetches.fetched / fetches.tried)} gave their image, "
-        f"{percent(fetches.dead / fetches.tried)} are dead.",
+        f"Of {fetches.tried:,} links {percent(fetches.fetched / (fetches.tried or 1))} gave their image, "
+        f"{percent(fetches.dead / (fetches.tried or 1))} are dead.",
         missing,
     )
 
@@ -132,7 +132,7 @@ def size_section(lake: Lake, fetches: Fetches) -> Section:
         ]
         columns = {"type": "text", "images": "count", "share": "share", "size": "bytes", "mean": "bytes"}
         blocks.append(Table("Formats, by content", columns, formats, "image_formats"))
-    missing = "" if fetches.fetched else f"Sizes are what the pool says. {NO_IMAGES.replace('this', 'those fetched')}"
+    missing = "" if fetches.shards else f"Sizes are what the pool says. {NO_IMAGES.replace('this', 'those fetched')}"
     return Section("sizes", "Sizes, proportions, formats", blocks, missing=missing)
 
 
@@ -142,12 +142,12 @@ def contact_sheet_images(images: Sequence[SampleImage]) -> Sequence[SampleImage]
 
 
 def contact_sheet_section(
-    images: Sequence[SampleImage], thumbnails: Mapping[ImageKey, Thumbnail], unreadable: int
+    fetches: Fetches, images: Sequence[SampleImage], thumbnails: Mapping[ImageKey, Thumbnail], unreadable: int
 ) -> Section:
     """Show some images, drawn by lot; say how many pictures of the whole page could not be read."""
     title = "A look at the maps"
     if not images:
-        return Section("look", title, missing=NO_IMAGES)
+        return Section("look", title, missing="" if fetches.shards else NO_IMAGES)
     chosen = [image.picture(thumbnails) for image in contact_sheet_images(images)]
     note = "Drawn by lot, by uid, which is a hash. The number is the score."
     missing = f"{unreadable:,} of the page's pictures could not be read: materialise mappool/map_images with force."

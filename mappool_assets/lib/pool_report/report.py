@@ -151,9 +151,16 @@ class _Facts:
 
     def sections(self, lake: Lake) -> tuple[Section, ...]:
         return (
-            contact_sheet_section(self.images, self.thumbnails, self.unreadable),
+            contact_sheet_section(self.fetches, self.images, self.thumbnails, self.unreadable),
             yield_section(self.yields),
-            score_section(self.scores, self.bands, self.yields.thresholds, self.images, self.thumbnails),
+            score_section(
+                self.scores,
+                self.bands,
+                self.yields.thresholds,
+                self.images,
+                self.thumbnails,
+                is_fetched=self.fetches.shards > 0,
+            ),
             size_section(lake, self.fetches),
             caption_section(lake, self.yields.maps),
             domain_section(self.domains),
@@ -173,11 +180,10 @@ class _Facts:
 
     def _fetched_tile(self) -> Tile:
         fetches, label = self.fetches, "images fetched"
-        if not fetches.tried:
+        if not fetches.shards:
             return Tile(NO_NUMBER, label, "materialise mappool/map_images")
-        return Tile(
-            f"{fetches.fetched:,}", label, f"{percent(fetches.fetched / fetches.tried)} of {fetches.tried:,} links"
-        )
+        share = percent(fetches.fetched / (fetches.tried or 1))
+        return Tile(f"{fetches.fetched:,}", label, f"{share} of {fetches.tried:,} links")
 
     def _unique_tile(self) -> Tile:
         duplicates, label = self.duplicates, "unique images"

@@ -90,6 +90,8 @@ def score_section(
     thresholds: Sequence[float],
     images: Sequence[SampleImage],
     thumbnails: Mapping[ImageKey, Thumbnail],
+    *,
+    is_fetched: bool,
 ) -> Section:
     """Tell how the scores are distributed, and show images of each band."""
     edges, counts = histogram
@@ -109,7 +111,9 @@ def score_section(
         title = f"Score {bands.name(band)}: {maps:,} maps, {percent(maps / (total or 1))}"
         note = "" if chosen else "None of the sampled images lies here."
         blocks.append(Gallery(title, [image.picture(thumbnails) for image in chosen], note))
-    missing = "" if images else "Sample images of each score band are shown once mappool/map_images is materialised."
+    missing = (
+        "" if is_fetched else "Sample images of each band are shown once mappool/map_images is materialised."
+    )
     return Section("scores", "How sure the classifier was", blocks, "", missing)
 
 
