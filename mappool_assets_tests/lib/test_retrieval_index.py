@@ -9,11 +9,12 @@ import faiss
 import numpy as np
 import pyarrow as pa
 import pytest
+from safetensors.numpy import save
 from threadpoolctl import threadpool_limits
 
 from mappool_assets.lib.errors import BadModel, BadSetting, BadShard, MissingInput
 from mappool_assets.lib.lake import Lake, Provenance
-from mappool_assets.lib.retrieval import image_index, index_checks, index_ledger
+from mappool_assets.lib.retrieval import image_index, index_checks, index_figures, index_ledger
 from mappool_assets.lib.retrieval.image_index import build_image_index
 from mappool_assets.lib.retrieval.index_checks import ListDrift, alignment_faults, count_faults, damaged_files
 from mappool_assets.lib.retrieval.index_ledger import (
@@ -25,9 +26,11 @@ from mappool_assets.lib.retrieval.index_ledger import (
     write_ledger,
 )
 from mappool_assets.lib.retrieval.inverted_lists import ListWriter, ShardLists, StackedLists, imbalance_factor
+from mappool_assets.lib.retrieval.kmeans import nearest_centroids, train_centroids
 from mappool_assets.lib.retrieval.open_index import open_index, stale_shards
 from mappool_assets.lib.retrieval.quantiser import MOST_LISTS, number_of_lists, quantiser_from_bytes, train_quantiser
 from mappool_assets.lib.retrieval.quantiser_store import quantiser_paths, read_figures, read_quantiser
+from mappool_assets.lib.retrieval.rotation import random_rotation
 from mappool_assets.lib.retrieval.row_file import file_sha256
 from mappool_assets.lib.vectors import as_vectors
 from mappool_assets_tests.s3_server import serve_s3
@@ -121,8 +124,7 @@ def test_codes_are_small_and_centroids_are_in_the_quantiser_alone(built):
     entry = read_ledger(built)[0]
     quantiser = read_quantiser(built, entry.quantiser_id)
     assert quantiser.centroids.shape == (number_of_lists(4 * ROWS), DIMENSION)
-    assert np.allclose(quantiser.rotation @ quantiser.rotation.T, np.eye(DIMENSION), atol=1e-5)
-    code = DIMENSION * 2 // 8 + 20 + 8  # two bits a dimension, factors, position
+    code = DIMENSION // 8 + 8 + 8  # a bit a dimension, two factors, position
     assert entry.bytes < ROWS * code + 16 * quantiser.lists + 1000
 
 
@@ -144,10 +146,10 @@ def test_the_same_maps_give_the_same_bytes_on_any_number_of_threads(built, tmp_p
 def test_parameters_reach_the_recall_that_is_aimed_at_and_are_stored_with_the_quantiser(built):
     quantiser_id = read_ledger(built)[0].quantiser_id
     figures = read_figures(built, quantiser_id)
-    assert [entry.k for entry in figures.calibrated] == [10, 100]
+    assert [entry.k for entry in figures.calibrated] == [10]
     assert figures.rows == 4 * ROWS
     for entry in figures.calibrated:
-        assert min(entry.image_recall, entry.text_recall) >= 0.97
+        assert min(entry.image_recall, entry.text_recall) > 0.95
         assert entry.depth >= entry.k
     lists = [entry.lists for entry in figures.calibrated]
     assert lists == sorted(lists)
@@ -483,21 +485,41 @@ def test_an_index_file_of_another_kind_is_refused(lake):
         opened(lake)
 
 
-@pytest.mark.parametrize("name", ["faiss", "json"])
-def test_a_damaged_quantiser_is_refused(lake, name):
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_damaged_quantiser_is_refused(lake, number):
     paths = quantiser_paths(read_ledger(lake)[0].quantiser_id)
-    Path(lake.root, paths[name == "json"]).write_bytes(b"{}" + os.urandom(9))
+    Path(lake.root, paths[number]).write_bytes(b"{}" + os.urandom(9))
     with pytest.raises(BadIndex, match="damaged"):
         opened(lake)
 
 
-def test_a_quantiser_with_the_right_id_that_is_none_is_refused():
-    content = faiss.serialize_index(faiss.IndexFlatL2(4)).tobytes()
-    with pytest.raises(BadIndex):
-        quantiser_from_bytes(content, "0" * 16, "here")
-    flat = hashlib.sha256(content).hexdigest()[:16]
-    with pytest.raises(BadIndex):
-        quantiser_from_bytes(content, flat, "here")
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        os.urandom(100),
+        save({"centroids": np.ones((2, 6), np.float32)}),
+        save({"centroids": np.ones((2, 5), np.float32), "left": np.eye(2), "right": np.eye(3)}),
+        save({"centroids": np.ones(6, np.float32), "left": np.eye(2), "right": np.eye(3)}),
+    ],
+    ids=["empty", "noise", "no rotation", "other width", "no matrix"],
+)
+def test_a_quantiser_with_the_right_id_that_is_none_is_refused(content):
+    right_id = hashlib.sha256(content).hexdigest()[:16]
+    with pytest.raises(BadIndex, match="quantiser"):
+        quantiser_from_bytes(content, right_id, "here")
+
+
+@pytest.mark.parametrize("dimension", [1, 7, 64, 768])
+def test_a_rotation_keeps_lengths_and_products_and_can_be_taken_back(dimension):
+    rotation = random_rotation(dimension, seed=1)
+    assert rotation.dimension == dimension
+    rows = np.random.default_rng(2).standard_normal((20, dimension)).astype(np.float32)
+    turned = rotation.turned(rows)
+    assert turned.shape == rows.shape
+    assert np.allclose(turned @ turned.T, rows @ rows.T, atol=1e-3)
+    assert np.allclose(rotation.turned_back(turned), rows, atol=1e-5)
+    assert np.abs(rotation.turned(np.eye(dimension, dtype=np.float32))).mean() < 1.1 / dimension**0.5
 
 
 def test_a_lake_of_two_quantisers_is_refused(lake):
@@ -516,7 +538,8 @@ def test_an_index_that_is_right_has_no_faults(built):
     assert count_faults(built) == damaged_files(built) == alignment_faults(built, search) == []
     recalls = index_checks.measured_recall(built, search, (10, 100))
     assert [recall.k for recall in recalls] == [10, 100]
-    assert all(min(recall.images, recall.texts) >= 0.95 for recall in recalls)
+    assert all(recall.is_enough for recall in recalls)
+    assert not dataclasses.replace(recalls[0], texts=0.94).is_enough
     prompts = index_checks.measured_recall(built, search, (10, 10**9), texts=texts(40, 123))
     assert [recall.k for recall in prompts] == [10]
     assert prompts[0].texts >= 0.95
@@ -593,7 +616,7 @@ def test_imbalance_is_the_length_of_a_scan_against_even_lists():
 
 
 def test_the_number_of_lists_grows_with_the_root():
-    assert number_of_lists(1_000_000) == 2000
+    assert number_of_lists(1_000_000) == 1000
     assert number_of_lists(0) == 1
     assert number_of_lists(10**12) == MOST_LISTS
 
@@ -621,8 +644,7 @@ def test_shards_stacked_find_what_one_index_finds(tmp_path):
     bits = np.packbits(np.arange(3000) % 3 == 0, bitorder="little")
     for query in texts(6, 4):
         for selected in (None, bits):
-            rotated = quantiser.rotated_query(query)
-            first, second = (set(lists.candidates(rotated, 9, 50, selected).tolist()) for lists in (one, many))
+            first, second = (set(lists.candidates(query, 9, 50, selected).tolist()) for lists in (one, many))
             assert len(first) == 50
             assert len(first & second) >= 49  # of equals at the end either may be left out
             assert selected is None or all(position % 3 == 0 for position in first)
@@ -634,10 +656,49 @@ def test_a_row_is_in_the_list_of_the_nearest_centroid(tmp_path):
     writer = ListWriter(quantiser, 0)
     assert writer.add(rows) == 500
     exact = rows.astype(float) / np.linalg.norm(rows.astype(float), axis=1, keepdims=True)
-    distances = np.linalg.norm((exact @ quantiser.rotation.T)[:, None] - quantiser.centroids[None], axis=2)
+    turned = quantiser.rotation.turned(exact.astype(np.float32))
+    distances = np.linalg.norm(turned[:, None] - quantiser.centroids[None], axis=2)
     writer.write(tmp_path / "lists")
     sizes = StackedLists([ShardLists(tmp_path / "lists", quantiser)], quantiser).sizes()
     assert sizes.tolist() == np.bincount(distances.argmin(axis=1), minlength=20).tolist()
+
+
+def lloyd(rows, lists, rounds, seed):
+    """The slow, obvious way, where no list gets empty."""
+    centroids = rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:lists])].astype(float)
+    for _ in range(rounds):
+        nearest = np.linalg.norm(rows[:, None] - centroids[None], axis=2).argmin(axis=1)
+        centroids = np.array([rows[nearest == number].mean(axis=0) for number in range(lists)])
+    return centroids
+
+
+def test_centroids_are_those_of_k_means():
+    rows = images(400, draw=9).astype(np.float32)
+    centroids = train_centroids(rows, 12, rounds=4, seed=3)
+    assert np.allclose(centroids, lloyd(rows, 12, 4, 3), atol=1e-5)
+    nearest = np.linalg.norm(rows[:, None] - centroids[None], axis=2).argmin(axis=1)
+    assert nearest_centroids(rows, centroids).tolist() == nearest.tolist()
+
+
+def test_no_centroid_is_lost_where_rows_are_few_and_alike():
+    rows = np.repeat(images(3, draw=9).astype(np.float32), 10, axis=0)
+    centroids = train_centroids(rows, 9, rounds=5, seed=1)
+    assert np.isfinite(centroids).all()
+    assert len(np.unique(centroids, axis=0)) > 3
+    distances = np.linalg.norm(rows[:, None] - centroids[None], axis=2).min(axis=1)
+    assert (distances < 0.01).all()
+
+
+def test_a_part_of_the_shards_stands_for_all_and_depths_grow(lake, monkeypatch):
+    entries = read_ledger(lake)
+    quantiser = read_quantiser(lake, entries[0].quantiser_id)
+    monkeypatch.setattr(index_figures, "MEASURED_ROWS", 2 * ROWS)
+    monkeypatch.setattr(index_figures, "DEPTH_EXPONENT", 0.0)
+    as_measured = index_figures.measure_index(lake, entries, quantiser, None)
+    assert as_measured.rows == 4 * ROWS
+    monkeypatch.setattr(index_figures, "DEPTH_EXPONENT", 1.0)
+    deeper = index_figures.measure_index(lake, entries, quantiser, None)
+    assert [entry.depth for entry in deeper.calibrated] == [2 * entry.depth for entry in as_measured.calibrated]
 
 
 # -- lakes that are no folder ------------------------------------------------------------------------------------

@@ -19,20 +19,17 @@ from mappool_assets.lib.retrieval.inverted_lists import StackedLists
 from mappool_assets.lib.row_blocks import Float32
 
 LEAST_RECALL = 0.95
-# What is aimed at: the mean of a hundred probes is within 0.02 of that of all queries (two standard errors of recall
-# at 10, measured), and more rows make the same k easier, not harder.
-AIM = 0.97
+STANDARD_ERRORS = 2  # by which the probes' mean recall must be above that: all queries' then is, 97 times in a hundred
 # What is calibrated: nearest rows asked for, and probes of each kind. Larger k need fewer probes for the same error.
-PROBES = {10: 96, 100: 48, 1_000: 24, 10_000: 12}
-LEAST_ROWS_OF_NEAREST = 20  # rows of the index for each of k: below, a scan of all rows is no slower
+PROBES = {10: 64, 100: 32, 1_000: 16, 10_000: 8}
+LEAST_ROWS_OF_NEAREST = 40  # rows of the index for each of k: below, a scan of all rows is no slower (measured: 25)
 
-_DEPTHS = (1, 1.25, 1.5, 2, 2.5, 3, 4, 6, 8, 12, 16, 24, 32)  # times k
-_MOST_DEPTH = 8_000  # or 4 k, if that is more: the codes' errors matter less among more rows
+_DEPTH_STEPS = 2.0**0.5
 _LIST_STEPS = 2.0**0.5
 _ROUNDING = 1e-6  # of a logarithm and its inverse
-# Seconds of a row in the lists and of a row ranked again (0.5 µs to read, 0.5 µs to compare, 1 µs in the heap and the
-# sort), measured; their proportion decides what is cheapest, and a clock would make builds differ.
-_CODE_SECONDS, _ROW_SECONDS = 22e-9, 3e-6
+# Seconds of a row in the lists and of a row ranked again (1.5 µs to read, 0.5 µs to compare), measured. Only their
+# proportion matters; a clock would make builds differ.
+_CODE_SECONDS, _ROW_SECONDS = 22e-9, 2.5e-6
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ def calibrate(lists: StackedLists, images: Probes, texts: Probes) -> list[Calibr
         if k * LEAST_ROWS_OF_NEAREST <= lists.rows:
             # Farther neighbours are spread over more lists.
             least = calibrated[-1].lists if calibrated else max(1, lists.quantiser.lists // 512)
-            calibrated.append(_cheapest(lists, images, texts, k, least))
+            calibrated.append(_calibrated(lists, images, texts, k, least))
     return calibrated
 
 
@@ -109,22 +106,34 @@ def parameters_for(k: int, calibrated: Sequence[Calibrated]) -> tuple[int, int] 
     return math.ceil(lists - _ROUNDING), max(math.ceil(depth - _ROUNDING), k)
 
 
-def _cheapest(lists: StackedLists, images: Probes, texts: Probes, k: int, least: int) -> Calibrated:
+def _calibrated(lists: StackedLists, images: Probes, texts: Probes, k: int, least: int) -> Calibrated:
+    most = min(32 * k, max(8_000, 8 * k))  # what a million rows took was half as much
+    while True:
+        steps = range(math.ceil(math.log(most / k, _DEPTH_STEPS)) + 1)
+        depths = sorted({min(round(k * _DEPTH_STEPS**step), most, lists.rows) for step in steps})
+        best = _cheapest(lists, images, texts, k, least, depths)
+        if best is not None:
+            return best
+        most *= 4  # ends: all rows ranked again are an exact search
+
+
+def _cheapest(
+    lists: StackedLists, images: Probes, texts: Probes, k: int, least: int, depths: Sequence[int]
+) -> Calibrated | None:
     """Look into more and more lists until reading them alone costs more than the best so far."""
     total = lists.quantiser.lists
-    depths = sorted({min(round(k * times), max(_MOST_DEPTH, 8 * k), lists.rows) for times in _DEPTHS})
     best: Calibrated | None = None
     best_cost = np.inf
     number = float(least)
-    while best is None or (number < total * _LIST_STEPS and _scan_seconds(lists, number) < best_cost):
+    while number < total * _LIST_STEPS and _scan_seconds(lists, number) < best_cost:
         looked_into = min(round(number), total)
-        of_images, of_texts = (recall_by_depth(lists, probes, k, looked_into, depths) for probes in (images, texts))
-        is_reached = np.minimum(of_images, of_texts) >= AIM
-        place = int(np.argmax(is_reached)) if is_reached.any() else len(depths) - 1
+        of_images, of_texts = (_shares_found(lists, probes, k, looked_into, depths) for probes in (images, texts))
+        is_reached = np.minimum(_sure_mean(of_images), _sure_mean(of_texts)) >= LEAST_RECALL
+        place = int(np.argmax(is_reached))
         cost = _scan_seconds(lists, looked_into) + depths[place] * _ROW_SECONDS
-        is_last_resort = best is None and looked_into == total
-        if is_last_resort or (is_reached.any() and cost < best_cost):
-            best, best_cost = Calibrated(k, looked_into, depths[place], of_images[place], of_texts[place]), cost
+        if is_reached.any() and cost < best_cost:
+            recalls = (float(shares[:, place].mean()) for shares in (of_images, of_texts))
+            best, best_cost = Calibrated(k, looked_into, depths[place], *recalls), cost
         number *= _LIST_STEPS
     return best
 
@@ -133,16 +142,21 @@ def _scan_seconds(lists: StackedLists, looked_into: float) -> float:
     return looked_into / lists.quantiser.lists * lists.rows * _CODE_SECONDS
 
 
-def recall_by_depth(
+def _sure_mean(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return means over the probes, less what they may be off."""
+    errors = shares.std(axis=0, ddof=1) / math.sqrt(len(shares)) if len(shares) > 1 else 0.0
+    return shares.mean(axis=0) - STANDARD_ERRORS * errors
+
+
+def _shares_found(
     lists: StackedLists, probes: Probes, k: int, looked_into: int, depths: Sequence[int]
-) -> list[float]:
-    """Return the mean share of the true k nearest that is among the first rows by code, for ascending depths."""
-    queries = slice(PROBES.get(k, len(probes.queries)))
+) -> NDArray[np.float64]:
+    """Return which share of each probe's true k nearest is among the first rows by code, for ascending depths."""
+    some = slice(PROBES[k])
     shares = []
-    for query, nearest, own in zip(probes.queries[queries], probes.nearest[queries], probes.own[queries], strict=True):
-        found = lists.candidates(lists.quantiser.rotated_query(query), looked_into, depths[-1] + 1)
+    for query, nearest, own in zip(probes.queries[some], probes.nearest[some], probes.own[some], strict=True):
+        found = lists.candidates(query, looked_into, depths[-1] + 1)
         truth = nearest[nearest != own][:k]
-        is_true = np.isin(found[found != own], truth)
-        hits = np.cumsum(is_true)
+        hits = np.cumsum(np.isin(found[found != own], truth))
         shares.append([hits[min(depth, len(hits)) - 1] / len(truth) if len(hits) else 0.0 for depth in depths])
-    return np.mean(shares, axis=0).tolist()
+    return np.array(shares)

@@ -9,7 +9,6 @@ where it was: what it did is in ``geo_subset/index_shards_pending``.
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +18,11 @@ import pyarrow as pa
 
 from mappool_assets.lib.errors import MappoolError
 from mappool_assets.lib.lake import Lake, Provenance
-from mappool_assets.lib.retrieval.calibration import calibrate, largest_k, most_probes
+from mappool_assets.lib.retrieval.index_figures import measure_index
 from mappool_assets.lib.retrieval.index_ledger import PENDING_SHARDS, IndexedShard, read_ledger, write_ledger
 from mappool_assets.lib.retrieval.index_places import Place, file_sizes, files_there, place_shards
-from mappool_assets.lib.retrieval.index_probes import draw_probes
-from mappool_assets.lib.retrieval.inverted_lists import imbalance_factor
 from mappool_assets.lib.retrieval.neighbour_tasks import SHARD_MAPS
-from mappool_assets.lib.retrieval.open_index import check_encoder, open_shards
+from mappool_assets.lib.retrieval.open_index import check_encoder
 from mappool_assets.lib.retrieval.quantiser import (
     POINTS_A_LIST,
     SEED,
@@ -35,7 +32,6 @@ from mappool_assets.lib.retrieval.quantiser import (
     unit_rows,
 )
 from mappool_assets.lib.retrieval.quantiser_store import (
-    IndexFigures,
     quantiser_paths,
     read_figures,
     read_quantiser,
@@ -48,7 +44,6 @@ from mappool_assets.lib.retrieval.shard_vectors import maps_made_from, sample_ve
 # A scan of so many rows takes 15 ms, the most that an interactive query may.
 LEAST_INDEXED_ROWS = 20_000
 PENDING_EVERY = 64  # shards between notes of what is done
-MEASURED_ROWS = 1_000_000  # of a larger index some shards stand for all: with more rows the same k is easier
 
 
 @dataclass
@@ -149,7 +144,7 @@ def build_image_index(
             report.built.append(place.shard)
     progress(len(todo), len(todo))
     if quantiser and report.shards and (rebuild or read_figures(lake, quantiser.quantiser_id) is None):
-        store_figures(lake, quantiser.quantiser_id, _measured(lake, report.shards, quantiser, cache))
+        store_figures(lake, quantiser.quantiser_id, measure_index(lake, report.shards, quantiser, cache))
     report.shards.sort(key=_ordinal)
     _finish(lake, ledger, report)
     return report
@@ -209,19 +204,6 @@ def _recognise(places: Sequence[Place], there: Sequence[IndexedShard], report: I
     found = [done.get((p.shard, p.fingerprint, p.first_position, report.quantiser_id)) for p in places]
     report.shards = [shard for shard in found if shard is not None]
     return [place for place, shard in zip(places, found, strict=True) if shard is None]
-
-
-def _measured(lake: Lake, shards: Sequence[IndexedShard], quantiser: Quantiser, cache: Path | None) -> IndexFigures:
-    """Find out how to search a new quantiser's lists, on some of the shards."""
-    order = np.random.default_rng(SEED).permutation(len(shards))
-    ends = np.cumsum([shards[number].rows for number in order])
-    some = [shards[number] for number in order[: int(np.searchsorted(ends, MEASURED_ROWS)) + 1]]
-    with tempfile.TemporaryDirectory(prefix="mappool-index-") as folder:
-        search = open_shards(lake, some, quantiser, (), cache or Path(folder))
-        assert search.lists is not None
-        images, texts = draw_probes(lake, search, most_probes(), largest_k(search.lists.rows), SEED)
-        calibrated = calibrate(search.lists, images, texts)
-        return IndexFigures(search.lists.rows, imbalance_factor(search.lists.sizes()), tuple(calibrated))
 
 
 def _finish(lake: Lake, ledger: Sequence[IndexedShard], report: IndexReport) -> None:

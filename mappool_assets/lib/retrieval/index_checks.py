@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mappool_assets.lib.lake import Lake, Provenance
+from mappool_assets.lib.retrieval.calibration import LEAST_RECALL
 from mappool_assets.lib.retrieval.index_ledger import IndexedShard, read_ledger
 from mappool_assets.lib.retrieval.index_places import file_sizes
 from mappool_assets.lib.retrieval.index_probes import draw_probes, true_neighbours
@@ -22,9 +23,10 @@ from mappool_assets.lib.retrieval.search import ImageSearch
 from mappool_assets.lib.retrieval.shard_vectors import maps_made_from, sample_vectors
 from mappool_assets.lib.row_blocks import Float32, as_float32
 
-# Between a row and what its code says; measured on a million rows: 0.91 on average, 0.78 at least. Two images of a pool
-# have some 0.45, two neighbours 0.8: of a thousand rows that are out of step nearly all are found out.
-LEAST_CODE_COSINE = 0.7
+# Between a row and what its code says; measured on a million rows: 0.91 on average, 0.78 at least; at width 64 0.58 is
+# five standard deviations off. Two images of a pool have some 0.45, two neighbours 0.8: of a thousand rows that are out
+# of step most are found out.
+LEAST_CODE_COSINE = 0.58
 # A quantiser is for as many rows as it was trained with: with four times as many, lists are twice as long as the rule
 # would make them. Lists that are half as uneven again make searches so much slower.
 MOST_GROWTH, MOST_IMBALANCE = 4.0, 1.5
@@ -46,6 +48,11 @@ class Recall:
     k: int
     images: float
     texts: float
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether both are what an index must reach."""
+        return min(self.images, self.texts) >= LEAST_RECALL
 
 
 @dataclass(frozen=True)
@@ -149,7 +156,7 @@ def measured_recall(
     Parameters
     ----------
     ks : iterable of int
-        At least 2. Beyond a twentieth of the rows the search is exact anyway; k beyond all rows is left out.
+        At least 2. Beyond a fortieth of the rows the search is exact anyway; k beyond all rows is left out.
     probes : int
         Of each kind, about: images of the index, where finding the probe itself does not count, and captions;
         others than those that the calibration took.

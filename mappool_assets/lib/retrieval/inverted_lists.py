@@ -43,13 +43,13 @@ class ListWriter:
 
     def _assigned(self, rows: NDArray[np.float16]) -> tuple[Float32, NDArray[np.int64], NDArray[np.bool_]]:
         """Return rows at length 1 and rotated, the list of each, and which rows have a direction."""
-        half_squares = half_squared_lengths(self._quantiser.centroids)
+        turn, half_squares = self._quantiser.rotation.turned, half_squared_lengths(self._quantiser.centroids)
         rotated = np.empty(rows.shape, dtype=np.float32)
         lists, has_direction = np.empty(len(rows), dtype=np.int64), np.empty(len(rows), dtype=np.bool_)
 
         def assign(where: slice, block: Float32) -> None:
             with np.errstate(invalid="ignore", divide="ignore"):
-                rotated[where] = (block / np.sqrt(np.vecdot(block, block))[:, np.newaxis]) @ self._quantiser.rotation.T
+                rotated[where] = turn(block / np.sqrt(np.vecdot(block, block))[:, np.newaxis])
                 near = nearness(rotated[where], self._quantiser.centroids, half_squares)
             lists[where] = near.argmax(axis=1)
             has_direction[where] = np.isfinite(near[:, 0])
@@ -114,7 +114,7 @@ class StackedLists:
         Parameters
         ----------
         query : float32 array of shape (d,)
-            Rotated, of unit length.
+            Of unit length.
         lists : int
             How many lists are looked into.
         depth : int
@@ -131,7 +131,8 @@ class StackedLists:
         settings.nprobe, settings.qb = min(lists, self.quantiser.lists), QUERY_BITS
         if selected is not None:
             settings.sel = faiss.IDSelectorBitmap(selected)
-        positions = self._index.search(query[np.newaxis], depth, params=settings)[1][0]
+        rotated = self.quantiser.rotation.turned(query[np.newaxis])
+        positions = self._index.search(rotated, depth, params=settings)[1][0]
         return positions[positions >= 0]
 
     def decoded(self, positions: NDArray[np.int64]) -> Float32:
@@ -148,7 +149,7 @@ class StackedLists:
             wanted = order[np.minimum(place, len(order) - 1)]
             for offset in np.flatnonzero(positions[wanted] == of_list).tolist():
                 self._index.reconstruct_from_offset(number, offset, faiss.swig_ptr(decoded[wanted[offset]]))
-        return decoded @ self.quantiser.rotation
+        return self.quantiser.rotation.turned_back(decoded)
 
     def sizes(self) -> NDArray[np.int64]:
         """Return the number of rows in each list."""

@@ -1,45 +1,51 @@
-"""The coarse quantiser: which of some thousand lists a row belongs to, and how its code is made.
+"""The coarse quantiser: which of some hundred lists a row belongs to, and how its code is made.
 
 A row of unit length is rotated at random, goes to the list of the nearest centroid (by distance, so that what is left
-is short), and what is left is kept in 2 bits a dimension (RaBitQ). A query looks into the lists whose centroids have
-the largest product with it, and what it finds there is ranked again on the float16 rows.
+is short), and of what is left the signs are kept, 1 bit a dimension, with two factors (RaBitQ). A query looks into the
+lists whose centroids have the largest product with it, and the best by code are ranked again on the float16 rows.
 
-Measured on a million hard synthetic rows of width 768 with out-of-distribution text queries, 4,096 lists, 128 of them
-looked into, one core:
+Measured on a million hard synthetic rows of width 768 with out-of-distribution text queries, a 32nd of 4,096 lists
+looked into, one core, CPU time of the search alone:
 
-==================  ==========  ==================  ==================  ====================
-code                bytes/row   text@10 ≥ 0.95 at   text@1000 ≥ 0.95    CPU s to encode 10⁶
-==================  ==========  ==================  ==================  ====================
-RaBitQ, 1 bit       104         100 ranked again    6,000 ranked again  8
-RaBitQ, 2 bits      212         30                  2,500               53
-RaBitQ, 3 bits      308         15                  1,250, 2 × slower   93
-SQ8                 768         10                  1,000               more than fits: 600 MB a million rows is the aim
-==================  ==========  ==================  ==================  ====================
+=============  =========  ==================  ====================  ==================  ====================
+code           bytes/row  text@10 ≥ 0.95 at   text@1000 ≥ 0.95 at   ms, @10 and @1000   CPU s to code 10⁶
+=============  =========  ==================  ====================  ==================  ====================
+RaBitQ, 1 bit  104        100 ranked again    6,000 ranked again    1.0, 2.7            8
+RaBitQ, 2 bit  212        30                  2,500                 1.0, 2.4            53
+RaBitQ, 3 bit  308        15                  1,250                 1.5, 5.0            93
+=============  =========  ==================  ====================  ==================  ====================
+
+A row ranked again costs 2.5 µs, so that 1 bit answers in 2 ms (10 nearest) and 25 ms (1,000), 2 bits in 1.6 and 13; but
+with 2 bits a build would take twice as long, and every query here is far below what it may take. SQ8 would be 768 MB
+of lists, more than the whole service may have.
 
 The same sample gives the same bytes on any number of threads of one kind of processor.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 from threadpoolctl import threadpool_limits
 
 from mappool_assets.lib.errors import MappoolError
 from mappool_assets.lib.retrieval.index_ledger import BadIndex
 from mappool_assets.lib.retrieval.kmeans import train_centroids
-from mappool_assets.lib.retrieval.untyped_faiss import faiss
+from mappool_assets.lib.retrieval.rotation import Rotation, random_rotation
 from mappool_assets.lib.row_blocks import Float32, as_float32
 
 CODE_BITS = 1
-# A query reads all centroids and some per cent of the rows. With a million rows 2,048 lists found as much as 4,096 in
-# the same number of rows read, and took half the time to fill and a quarter to train.
+# A query reads all centroids and some per cent of the rows. With a million rows 1,024, 2,048 and 4,096 lists found as
+# much in the same number of rows read; the fewer, the faster rows are assigned (10, 20 and 40 µs) and lists trained.
 LISTS_A_ROOT = 1.0
-MOST_LISTS = 16_384  # of 67 million rows; a sample for more would take over 3 GB
+MOST_LISTS = 16_384  # of 268 million rows; a sample for more would take over 3 GB
 # Of 20 and 30 points a list, 6 and 10 rounds: distortion within 0.5 %, the same recall.
 POINTS_A_LIST, ROUNDS = 30, 10
 SEED = 20_240
@@ -52,18 +58,17 @@ class Quantiser:
     Attributes
     ----------
     content : bytes
-        The file: a faiss index of the rotation and the centroids.
-    rotation : float32 array of shape (d, d)
-        Orthogonal.
+        The file: centroids and rotation as safetensors.
+    rotation : Rotation
     centroids : float32 array of shape (lists, d)
         Of rotated rows.
     """
 
     content: bytes
-    rotation: Float32
+    rotation: Rotation
     centroids: Float32
 
-    @property
+    @functools.cached_property
     def quantiser_id(self) -> str:
         """16 hex digits of the content's hash."""
         return hashlib.sha256(self.content).hexdigest()[:16]
@@ -77,14 +82,6 @@ class Quantiser:
     def lists(self) -> int:
         """Number of lists."""
         return len(self.centroids)
-
-    def rotated(self, unit_rows: Float32) -> Float32:
-        """Return rows (n, d) in the quantiser's coordinates."""
-        return np.ascontiguousarray(unit_rows @ self.rotation.T)
-
-    def rotated_query(self, query: Float32) -> Float32:
-        """Return one vector (d,) in the quantiser's coordinates, without waking BLAS's threads."""
-        return np.vecdot(self.rotation, query)
 
 
 def number_of_lists(rows: int) -> int:
@@ -110,11 +107,12 @@ def train_quantiser(sample: Float32, lists: int) -> Quantiser:
         Unit rows, at least ``lists`` of them.
     lists : int
     """
-    rotation = _random_rotation(sample.shape[1])
+    rotation = random_rotation(sample.shape[1], SEED)
     centroids = train_centroids(sample, lists, rounds=ROUNDS, seed=SEED)
     with threadpool_limits(1):  # one product, whose last bits depend on BLAS's threads
-        centroids = np.ascontiguousarray(centroids @ rotation.T)
-    return Quantiser(_to_bytes(rotation, centroids), rotation, centroids)
+        centroids = rotation.turned(centroids)
+    content = save({"centroids": centroids, "left": rotation.left, "right": rotation.right})
+    return Quantiser(content, rotation, centroids)
 
 
 def quantiser_from_bytes(content: bytes, quantiser_id: str, where: str) -> Quantiser:
@@ -129,13 +127,12 @@ def quantiser_from_bytes(content: bytes, quantiser_id: str, where: str) -> Quant
     try:
         if found != quantiser_id:
             raise ValueError(f"content of id {found}")
-        index = faiss.deserialize_index(np.frombuffer(content, dtype=np.uint8))
-        flat, turn = faiss.downcast_index(index.index), faiss.downcast_VectorTransform(index.chain.at(0))
-        dimension = index.d
-        centroids = faiss.vector_to_array(flat.codes).view(np.float32).reshape(-1, dimension)
-        rotation = faiss.vector_to_array(turn.A).reshape(dimension, dimension)
-    except (ValueError, RuntimeError, AttributeError) as error:
-        raise damaged(where, f"the quantiser {quantiser_id}", str(error)) from error
+        arrays = load(content)
+        rotation, centroids = Rotation(arrays["left"], arrays["right"]), arrays["centroids"]
+        if centroids.ndim != 2 or centroids.shape[1] != rotation.dimension:
+            raise ValueError(f"centroids of shape {centroids.shape}")
+    except (ValueError, KeyError, SafetensorError) as error:
+        raise damaged(where, f"the quantiser {quantiser_id}", f"{type(error).__name__}: {error}") from error
     return Quantiser(content, rotation, centroids)
 
 
@@ -148,20 +145,3 @@ def damaged(where: str, rule: str, got: str) -> MappoolError:
         got=got,
         action="Delete it and build the image index again.",
     )
-
-
-def _random_rotation(dimension: int) -> Float32:
-    # Without it codes depend on the axes, and CLIP's vectors have some axes with large values.
-    with threadpool_limits(1):  # the last bits depend on LAPACK's threads
-        gaussian = np.random.default_rng(SEED).standard_normal((dimension, dimension))
-        return np.linalg.qr(gaussian)[0].astype(np.float32)
-
-
-def _to_bytes(rotation: Float32, centroids: Float32) -> bytes:
-    dimension = len(rotation)
-    turn = faiss.LinearTransform(dimension, dimension, False)
-    faiss.copy_array_to_vector(np.ascontiguousarray(rotation).ravel(), turn.A)
-    turn.is_trained = True
-    flat = faiss.IndexFlatL2(dimension)
-    flat.add(centroids)
-    return faiss.serialize_index(faiss.IndexPreTransform(turn, flat)).tobytes()

@@ -1,4 +1,4 @@
-"""The lake's quantisers: each in two files, the faiss index and what was measured with it."""
+"""The lake's quantisers: each in two files, itself and what was measured with it."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class IndexFigures:
 
 
 def quantiser_paths(quantiser_id: str) -> tuple[str, str]:
-    """Return where the index and the figures lie in the lake."""
-    return f"{FOLDER}/quantiser-{quantiser_id}.faiss", f"{FOLDER}/quantiser-{quantiser_id}.json"
+    """Return where the quantiser and the figures lie in the lake."""
+    return f"{FOLDER}/quantiser-{quantiser_id}.safetensors", f"{FOLDER}/quantiser-{quantiser_id}.json"
 
 
 def store_quantiser(lake: Lake, quantiser: Quantiser) -> None:
