@@ -111,9 +111,7 @@ def score_section(
         title = f"Score {bands.name(band)}: {maps:,} maps, {percent(maps / (total or 1))}"
         note = "" if chosen else "None of the sampled images lies here."
         blocks.append(Gallery(title, [image.picture(thumbnails) for image in chosen], note))
-    missing = (
-        "" if is_fetched else "Sample images of each band are shown once mappool/map_images is materialised."
-    )
+    missing = "" if is_fetched else "Sample images of each band are shown once mappool/map_images is materialised."
     return Section("scores", "How sure the classifier was", blocks, "", missing)
 
 
