@@ -219,7 +219,7 @@ def _settings() -> dict[str, str]:
     """Return all settings: of the environment, else of ``.env``, else their defaults."""
     from dotenv import dotenv_values
 
-    from mappool_assets.defs.resources import SETTINGS
+    from mappool_assets.defs.settings import SETTINGS
 
     named = {key: value or "" for key, value in dotenv_values(".env").items()}
     return {**{key: each.default for key, each in SETTINGS.items()}, **named, **os.environ}

@@ -10,7 +10,7 @@ import pytest
 
 from mappool_assets.cli import main
 from mappool_assets.definitions import defs
-from mappool_assets.defs.resources import SETTINGS
+from mappool_assets.defs.settings import SETTINGS
 from mappool_assets.demo.tour import run_demo
 from mappool_assets.demo.world import build_world
 from mappool_assets.lib.shard_filter import DROP_REASONS

@@ -1,12 +1,12 @@
-"""Settings: one frozen resource a concern. The environment is read here and nowhere else in Python."""
+"""One frozen resource a concern. The environment is read here and nowhere else in Python."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
 
 import dagster as dg
 
+from mappool_assets.defs.settings import SettingsReader
 from mappool_assets.lib.device_classifier import check_device
 from mappool_assets.lib.encoder import ClipEncoder
 from mappool_assets.lib.errors import BadSetting
@@ -16,7 +16,6 @@ from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.map_images.map_images import ImageSettings
 from mappool_assets.lib.places.place_filter import PlaceFilter
 from mappool_assets.lib.places.place_queries import PlaceQuerySettings
-from mappool_assets.lib.places.prompts import LAION_GEO_TEMPLATE
 from mappool_assets.lib.publish.dataset_card import CardSettings
 from mappool_assets.lib.publish.publish_target import PublishTarget
 from mappool_assets.lib.publish.take_down import TakeDown, read_take_down
@@ -27,106 +26,8 @@ from mappool_assets.lib.training_set import TrainingSetSettings
 from mappool_assets.lib.web.web_fetch import FetchRules
 from mappool_assets.lib.workers import available_cores
 
-Number = TypeVar("Number", int, float)
+Resources = dict[str, dg.ConfigurableResource]
 MOST_UNSAFE = 0.5  # clip-retrieval's
-
-
-class Setting(NamedTuple):
-    """An environment variable: its default and what it decides."""
-
-    default: str
-    meaning: str
-
-
-SETTINGS = {
-    "MAPPOOL_LAKE": Setting("data/lake", "Where all tables live: a folder or `s3://bucket/prefix`"),
-    "MAPPOOL_TRAINING_IMAGES": Setting(
-        "data/training_images",
-        "Labelled images: a folder per class, a `.csv`/`.parquet` table, or `hf://datasets/owner/name`",
-    ),
-    "MAPPOOL_POSITIVE_LABEL": Setting("map", "The label that means map; every other one means no map"),
-    "MAPPOOL_POOL": Setting(
-        "hf://datasets/mlfoundations/datacomp_small",
-        "The pool: `hf://datasets/owner/name[@revision]`, a folder, `s3://bucket/prefix`, or an HTTP listing",
-    ),
-    "MAPPOOL_ENCODER_MODEL": Setting("ViT-L-14", "open_clip model; must be the one that made the pool's embeddings"),
-    "MAPPOOL_ENCODER_PRETRAINED": Setting("openai", "open_clip weights; empty for `local-dir:` models"),
-    "MAPPOOL_DEVICE": Setting(
-        "",
-        "`cuda`, `cuda:N`, `mps` or `cpu`, for the encoder; empty chooses the best there is. Shards are scored on the "
-        "CPU, which the screen makes cheap, unless this says `cuda` or `cuda:N`: each worker then takes its part of "
-        "that device's memory",
-    ),
-    "MAPPOOL_CLASSIFIER": Setting(
-        "svm_poly", "Which of the table is used: `centroid_l2`, `logistic_regression`, `mlp` or `svm_poly`"
-    ),
-    "MAPPOOL_THRESHOLD": Setting("0.0", "Score over which an image is a map; raise it for precision"),
-    "MAPPOOL_WORKERS": Setting(
-        "0",
-        "Processes that filter shards at once, or fetch their images (each with 32 connections and up to 2 GB); 0 means"
-        " one a core",
-    ),
-    "MAPPOOL_RAY_ADDRESS": Setting(
-        "",
-        "A Ray cluster that filters shards instead of processes here: `auto`, `host:port` or `ray://host:port`; "
-        "its nodes must reach pool and lake",
-    ),
-    "MAPPOOL_SCREEN": Setting("1", "0 scores every row exactly; 1 only those that a cheap bound cannot exclude"),
-    "MAPPOOL_REQUEST_COST_BYTES": Setting(
-        "", "Superfluous bytes as cheap as one more request, for kept rows' `l14_txt`; empty: by the kind of store"
-    ),
-    "MAPPOOL_IMAGE_FORMAT": Setting("webdataset", "How fetched images are stored: `webdataset` (tars) or `files`"),
-    "MAPPOOL_IMAGE_ATTEMPTS": Setting("3", "Runs that try to fetch an image before it is given up"),
-    "MAPPOOL_USER_AGENT": Setting(
-        "mappool-assets",
-        "The name told to web servers, the first word of which robots.txt is read for; add where their operators reach "
-        "you: `mappool-assets (+https://example.org/contact)`",
-    ),
-    "MAPPOOL_ROBOTS": Setting("1", "0 fetches images against robots.txt and X-Robots-Tag (noai, noimageai, noindex …)"),
-    "MAPPOOL_EGRESS_PROXY": Setting(
-        "", "`http://[user:password@]host:port` through which images are fetched; it then has to refuse addresses"
-    ),
-    "MAPPOOL_PLACES": Setting(
-        "keywords:data/places.txt",
-        "Places to look for, separated by commas: `keywords:`, `geonames:`, `natural_earth:`, `overture:`, "
-        "`linked_places:`, `csv:` or `jsonl:` and a path or address",
-    ),
-    "MAPPOOL_PLACE_PROMPTS": Setting(
-        LAION_GEO_TEMPLATE, "Wordings of the prompts, separated by `;`; parts that a place lacks are left out"
-    ),
-    "MAPPOOL_PLACE_NAMES": Setting("name", "Names that are asked for: `name`, `alternate`, `historic`"),
-    "MAPPOOL_PLACE_BBOX": Setting("", "Only places inside `west,south,east,north`, in degrees"),
-    "MAPPOOL_PLACE_COUNTRIES": Setting("", "Only places of these countries, codes or names: `AT,DE`"),
-    "MAPPOOL_PLACE_FEATURES": Setting("", "Only places of these feature classes, as their source has them: `P,A`"),
-    "MAPPOOL_PLACE_MIN_POPULATION": Setting("", "Only places of so many people or more"),
-    "MAPPOOL_NEIGHBOURS": Setting("1000", "Images that a prompt finds at most; LAION-geo's number"),
-    "MAPPOOL_GEO_FILTER": Setting("", "Which maps are searched: `width >= 1024 and domain != 'example.org'`"),
-    "MAPPOOL_GEO_MIN_SIMILARITY": Setting("", "Least cosine of image and prompt"),
-    "MAPPOOL_GEO_MOST_A_DOMAIN": Setting("", "Most images of one domain for a place"),
-    "MAPPOOL_GEO_SAFETY_HEAD": Setting("", "safetensors file of a linear head over `l14_img` that tells unsafe images"),
-    "MAPPOOL_GEO_LABELS": Setting("", "CSV of `uid,label` (yes or no): does the image show its place?"),
-    "MAPPOOL_SCRATCH": Setting(
-        "data/scratch", "Local folder for downloads under way and vectors that exceed memory; SQL spills to `TMPDIR`"
-    ),
-    "MAPPOOL_PUBLISH_TO": Setting("data/published", "Folder or `hf://datasets/user/name` that receives the dataset"),
-    "MAPPOOL_PUBLISH_MODEL_TO": Setting(
-        "", "Folder or `hf://user/name` that receives the model; empty: `published_model` beside the dataset's folder"
-    ),
-    "MAPPOOL_PUBLISH_PRIVATE": Setting("1", "0 makes a Hub repository public when it is created; 1 leaves that to you"),
-    "MAPPOOL_PUBLISH_AFTER_SHARDS": Setting("100", "Newly filtered shards after which the sensor publishes"),
-    "MAPPOOL_TAKE_DOWN": Setting(
-        "", "Take-down list: path or address of a text file with a uid, sha256 or image URL a line; empty: none"
-    ),
-    "MAPPOOL_TITLE": Setting("Map pool", "The dataset's title on its card"),
-    "MAPPOOL_REPOSITORY": Setting(
-        "user/name", "The dataset's name in the card's loading snippets, where it is published to a folder"
-    ),
-    "MAPPOOL_S3_ENDPOINT": Setting("", "Address of an S3-compatible store instead of AWS"),
-    "MAPPOOL_HUB_ENDPOINT": Setting("", "Address of a Hub other than huggingface.co"),
-    "MAPPOOL_ALLOW_PRIVATE_ADDRESSES": Setting(
-        "0", "1 lets image URLs point into private networks: for the demo and tests only"
-    ),
-}
 
 
 class LakeResource(dg.ConfigurableResource):
@@ -359,20 +260,6 @@ class PublishResource(dg.ConfigurableResource):
         return model_target(self.model_address(), hub_endpoint=self.hub_endpoint or None, is_private=self.is_private)
 
 
-def number_of(name: str, text: str, kind: Callable[[str], Number]) -> Number:
-    """Return a setting as a number; :class:`BadSetting` where it is none."""
-    try:
-        return kind(text)
-    except ValueError:
-        raise BadSetting(
-            "A setting is not a number",
-            where=name,
-            rule=f"a number such as {SETTINGS[name].default or 1}",
-            got=repr(text),
-            action="Correct it in .env or in the environment.",
-        ) from None
-
-
 def _bbox(edges: Sequence[float]) -> tuple[float, float, float, float] | None:
     if not edges:
         return None
@@ -388,93 +275,106 @@ def _bbox(edges: Sequence[float]) -> tuple[float, float, float, float] | None:
     return west, south, east, north
 
 
-def resources_from(environment: Mapping[str, str]) -> dict[str, dg.ConfigurableResource]:
+def resources_from(environment: Mapping[str, str]) -> Resources:
     """Return every resource as the settings say; what is not set has its default."""
+    read = SettingsReader(environment)
+    return {**_of_pool(read), **_of_model(read), **_of_places(read), **_of_publishing(read)}
 
-    def setting(name: str) -> str:
-        return environment.get(name, SETTINGS[name].default)
 
-    def number(name: str, kind: Callable[[str], Number]) -> Number:
-        return number_of(name, setting(name), kind)
+def resources_from_environment() -> Resources:
+    """Return every resource as the process's environment (and a ``.env`` file, which Dagster loads) sets it."""
+    return resources_from(os.environ)
 
-    def optional(name: str, kind: Callable[[str], Number]) -> Number | None:
-        return number(name, kind) if setting(name) else None
 
-    def listed(name: str, separator: str = ",") -> list[str]:
-        return [part.strip() for part in setting(name).split(separator) if part.strip()]
-
-    s3_endpoint, hub_endpoint = setting("MAPPOOL_S3_ENDPOINT"), setting("MAPPOOL_HUB_ENDPOINT")
+def _of_pool(read: SettingsReader) -> Resources:
+    """Return where data lie, and how shards are filtered and their images fetched."""
+    s3_endpoint, hub_endpoint = read.text("MAPPOOL_S3_ENDPOINT"), read.text("MAPPOOL_HUB_ENDPOINT")
     return {
-        "lake": LakeResource(root=setting("MAPPOOL_LAKE"), s3_endpoint=s3_endpoint),
+        "lake": LakeResource(root=read.text("MAPPOOL_LAKE"), s3_endpoint=s3_endpoint),
+        "scratch": ScratchResource(root=read.text("MAPPOOL_SCRATCH")),
         "pool": PoolResource(
-            source=setting("MAPPOOL_POOL"),
+            source=read.text("MAPPOOL_POOL"),
             s3_endpoint=s3_endpoint,
             hub_endpoint=hub_endpoint,
-            request_cost_bytes=optional("MAPPOOL_REQUEST_COST_BYTES", int),
-        ),
-        "web": WebResource(
-            user_agent=setting("MAPPOOL_USER_AGENT"),
-            # By name: it may hold a password, and the UI shows what resources are made of.
-            egress_proxy=dg.EnvVar("MAPPOOL_EGRESS_PROXY") if setting("MAPPOOL_EGRESS_PROXY") else "",
-            allow_private_addresses=setting("MAPPOOL_ALLOW_PRIVATE_ADDRESSES") == "1",
-            obeys_robots=setting("MAPPOOL_ROBOTS") != "0",
-        ),
-        "training_images": TrainingImagesResource(
-            source=setting("MAPPOOL_TRAINING_IMAGES"), positive_label=setting("MAPPOOL_POSITIVE_LABEL")
+            request_cost_bytes=read.optional("MAPPOOL_REQUEST_COST_BYTES", int),
         ),
         "encoder": EncoderResource(
-            model=setting("MAPPOOL_ENCODER_MODEL"),
-            pretrained=setting("MAPPOOL_ENCODER_PRETRAINED"),
-            device=setting("MAPPOOL_DEVICE"),
+            model=read.text("MAPPOOL_ENCODER_MODEL"),
+            pretrained=read.text("MAPPOOL_ENCODER_PRETRAINED"),
+            device=read.text("MAPPOOL_DEVICE"),
         ),
-        "classifier_choice": ClassifierResource(
-            method=setting("MAPPOOL_CLASSIFIER"), threshold=number("MAPPOOL_THRESHOLD", float)
+        "web": WebResource(
+            user_agent=read.text("MAPPOOL_USER_AGENT"),
+            # By name: it may hold a password, and the UI shows what resources are made of.
+            egress_proxy=dg.EnvVar("MAPPOOL_EGRESS_PROXY") if read.text("MAPPOOL_EGRESS_PROXY") else "",
+            allow_private_addresses=read.text("MAPPOOL_ALLOW_PRIVATE_ADDRESSES") == "1",
+            obeys_robots=read.text("MAPPOOL_ROBOTS") != "0",
         ),
         "filtering": FilterResource(
-            workers=number("MAPPOOL_WORKERS", int),
-            ray_address=setting("MAPPOOL_RAY_ADDRESS"),
-            is_screened=setting("MAPPOOL_SCREEN") != "0",
-            device=setting("MAPPOOL_DEVICE"),
+            workers=read.number("MAPPOOL_WORKERS", int),
+            ray_address=read.text("MAPPOOL_RAY_ADDRESS"),
+            is_screened=read.text("MAPPOOL_SCREEN") != "0",
+            device=read.text("MAPPOOL_DEVICE"),
         ),
         "images": ImagesResource(
-            archive_format=setting("MAPPOOL_IMAGE_FORMAT"),
-            attempts=number("MAPPOOL_IMAGE_ATTEMPTS", int),
-        ),
-        "scratch": ScratchResource(root=setting("MAPPOOL_SCRATCH")),
-        "places": PlacesResource(
-            sources=listed("MAPPOOL_PLACES"),
-            templates=listed("MAPPOOL_PLACE_PROMPTS", ";"),
-            name_kinds=listed("MAPPOOL_PLACE_NAMES"),
-            bbox=[number_of("MAPPOOL_PLACE_BBOX", part, float) for part in listed("MAPPOOL_PLACE_BBOX")],
-            countries=listed("MAPPOOL_PLACE_COUNTRIES"),
-            feature_classes=listed("MAPPOOL_PLACE_FEATURES"),
-            min_population=optional("MAPPOOL_PLACE_MIN_POPULATION", int),
-            s3_endpoint=s3_endpoint,
-            hub_endpoint=hub_endpoint,
-        ),
-        "geo_subset": GeoSubsetResource(
-            neighbours=number("MAPPOOL_NEIGHBOURS", int),
-            row_filter=setting("MAPPOOL_GEO_FILTER"),
-            min_similarity=optional("MAPPOOL_GEO_MIN_SIMILARITY", float),
-            most_a_domain=optional("MAPPOOL_GEO_MOST_A_DOMAIN", int),
-            safety_head=setting("MAPPOOL_GEO_SAFETY_HEAD"),
-            labels=setting("MAPPOOL_GEO_LABELS"),
-        ),
-        "take_down": TakeDownResource(
-            source=setting("MAPPOOL_TAKE_DOWN"), s3_endpoint=s3_endpoint, hub_endpoint=hub_endpoint
-        ),
-        "publishing": PublishResource(
-            target=setting("MAPPOOL_PUBLISH_TO"),
-            model_target=setting("MAPPOOL_PUBLISH_MODEL_TO"),
-            title=setting("MAPPOOL_TITLE"),
-            repository=setting("MAPPOOL_REPOSITORY"),
-            is_private=setting("MAPPOOL_PUBLISH_PRIVATE") != "0",
-            after_shards=number("MAPPOOL_PUBLISH_AFTER_SHARDS", int),
-            hub_endpoint=hub_endpoint,
+            archive_format=read.text("MAPPOOL_IMAGE_FORMAT"),
+            attempts=read.number("MAPPOOL_IMAGE_ATTEMPTS", int),
         ),
     }
 
 
-def resources_from_environment() -> dict[str, dg.ConfigurableResource]:
-    """Return every resource as the process's environment (and a ``.env`` file, which Dagster loads) sets it."""
-    return resources_from(os.environ)
+def _of_model(read: SettingsReader) -> Resources:
+    """Return what the classifier learns from."""
+    return {
+        "training_images": TrainingImagesResource(
+            source=read.text("MAPPOOL_TRAINING_IMAGES"), positive_label=read.text("MAPPOOL_POSITIVE_LABEL")
+        ),
+        "classifier_choice": ClassifierResource(
+            method=read.text("MAPPOOL_CLASSIFIER"), threshold=read.number("MAPPOOL_THRESHOLD", float)
+        ),
+    }
+
+
+def _of_places(read: SettingsReader) -> Resources:
+    """Return what a geo subset is made of."""
+    s3_endpoint, hub_endpoint = read.text("MAPPOOL_S3_ENDPOINT"), read.text("MAPPOOL_HUB_ENDPOINT")
+    return {
+        "places": PlacesResource(
+            sources=read.listed("MAPPOOL_PLACES"),
+            templates=read.listed("MAPPOOL_PLACE_PROMPTS", ";"),
+            name_kinds=read.listed("MAPPOOL_PLACE_NAMES"),
+            bbox=read.numbers("MAPPOOL_PLACE_BBOX"),
+            countries=read.listed("MAPPOOL_PLACE_COUNTRIES"),
+            feature_classes=read.listed("MAPPOOL_PLACE_FEATURES"),
+            min_population=read.optional("MAPPOOL_PLACE_MIN_POPULATION", int),
+            s3_endpoint=s3_endpoint,
+            hub_endpoint=hub_endpoint,
+        ),
+        "geo_subset": GeoSubsetResource(
+            neighbours=read.number("MAPPOOL_NEIGHBOURS", int),
+            row_filter=read.text("MAPPOOL_GEO_FILTER"),
+            min_similarity=read.optional("MAPPOOL_GEO_MIN_SIMILARITY", float),
+            most_a_domain=read.optional("MAPPOOL_GEO_MOST_A_DOMAIN", int),
+            safety_head=read.text("MAPPOOL_GEO_SAFETY_HEAD"),
+            labels=read.text("MAPPOOL_GEO_LABELS"),
+        ),
+    }
+
+
+def _of_publishing(read: SettingsReader) -> Resources:
+    """Return what is published where."""
+    s3_endpoint, hub_endpoint = read.text("MAPPOOL_S3_ENDPOINT"), read.text("MAPPOOL_HUB_ENDPOINT")
+    return {
+        "take_down": TakeDownResource(
+            source=read.text("MAPPOOL_TAKE_DOWN"), s3_endpoint=s3_endpoint, hub_endpoint=hub_endpoint
+        ),
+        "publishing": PublishResource(
+            target=read.text("MAPPOOL_PUBLISH_TO"),
+            model_target=read.text("MAPPOOL_PUBLISH_MODEL_TO"),
+            title=read.text("MAPPOOL_TITLE"),
+            repository=read.text("MAPPOOL_REPOSITORY"),
+            is_private=read.text("MAPPOOL_PUBLISH_PRIVATE") != "0",
+            after_shards=read.number("MAPPOOL_PUBLISH_AFTER_SHARDS", int),
+            hub_endpoint=hub_endpoint,
+        ),
+    }

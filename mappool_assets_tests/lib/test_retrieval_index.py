@@ -348,16 +348,62 @@ def test_a_malformed_shard_fails_alone(lake):
     assert {fault.shard for fault in count_faults(lake)} == set(report.failed)
 
 
+def test_a_malformed_shard_does_not_stop_the_first_build(tmp_path):
+    lake = Lake(str(tmp_path))
+    wide, null = shard_key("0", 7), shard_key("0", 8)
+    write_maps(lake, wide, 700, dimension=DIMENSION + 1)
+    vectors = pa.array([None] * 20, pa.list_(pa.float16(), DIMENSION))
+    write_maps(lake, null, 20, dimension=DIMENSION, columns={"l14_img": vectors})
+    for number in range(4):
+        write_shard(lake, number, ROWS)
+    report = build(lake)
+    assert report.quantiser_id
+    assert set(report.failed) == {wide, null}
+    assert opened(lake).dimension == DIMENSION
+
+
+def test_where_no_shard_can_be_read_there_is_nothing_to_train_with(tmp_path):
+    lake = Lake(str(tmp_path))
+    vectors = pa.array([None] * 2500, pa.list_(pa.float16(), DIMENSION))
+    write_maps(lake, shard_key("0"), 2500, dimension=DIMENSION, columns={"l14_img": vectors})
+    with pytest.raises(BadShard, match="quantiser"):
+        build(lake)
+
+
+def test_shards_of_two_widths_are_not_in_one_index_without_lists_either(tmp_path):
+    lake = Lake(str(tmp_path))
+    write_shard(lake, 0, 20)
+    write_maps(lake, shard_key("1", 1), 20, dimension=DIMENSION + 1)
+    assert list(build(lake).failed) == [shard_key("1", 1)]
+    write_maps(lake, shard_key("0", 5), 20, dimension=DIMENSION + 1)
+    assert sorted(build(lake).failed) == [shard_key("0", 5), shard_key("1", 1)]
+    assert len(opened(lake).search(texts(1, 1), 50)[0].ids) == 20
+
+
+def test_few_rows_under_a_quantiser_are_searched_exactly(lake):
+    for number in range(4):
+        write_shard(lake, number, 3, draw=80 + number)
+    for path in quantiser_paths(read_ledger(lake)[0].quantiser_id)[1:]:
+        Path(lake.root, path).unlink()
+    assert build(lake).rows == 12
+    assert opened(lake).calibrated == ()
+    assert opened(lake).search(texts(1, 1), 50)[0].is_exact
+
+
 def test_a_failure_while_all_is_built_anew_leaves_the_index(lake):
-    write_shard(lake, 5, 40)
-    build(lake)
     ledger = read_ledger(lake)
-    wide = shard_key("7", 7)
-    write_maps(lake, wide, 3, dimension=DIMENSION + 1)
-    with pytest.raises((BadShard, ValueError)):
+    maps = Path(lake.root) / f"mappool/shard_maps/{ledger[2].shard}.parquet"
+    content = maps.read_bytes()
+    maps.write_bytes(content[:4] + bytes(len(content) // 2) + content[4 + len(content) // 2 :])  # the footer is whole
+    with pytest.raises((BadShard, OSError, pa.ArrowException)):
         build(lake, rebuild=True)
     assert read_ledger(lake) == ledger
     assert len(opened(lake).search(texts(1, 1), 5)[0].ids) == 5
+    maps.write_bytes(content)
+    write_maps(lake, shard_key("7", 7), 3, dimension=DIMENSION + 1)  # which the index never had
+    report = build(lake, rebuild=True)
+    assert list(report.failed) == [shard_key("7", 7)]
+    assert report.rows == 4 * ROWS
 
 
 def test_shards_of_another_classifier_are_not_indexed(lake):

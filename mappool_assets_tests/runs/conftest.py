@@ -12,7 +12,8 @@ import pyarrow as pa
 import pytest
 
 from mappool_assets.definitions import build_defs
-from mappool_assets.defs.resources import SETTINGS, resources_from
+from mappool_assets.defs.resources import resources_from
+from mappool_assets.defs.settings import SETTINGS
 from mappool_assets.demo.commonpool import ShardRows, shard_key, synthetic_rows, write_shard
 from mappool_assets.lib.lake import Lake, Provenance
 from mappool_assets.lib.train_classifier import train

@@ -6,7 +6,8 @@ import shutil
 import dagster as dg
 import pytest
 
-from mappool_assets.defs.resources import SETTINGS, PublishResource, resources_from
+from mappool_assets.defs.resources import PublishResource, resources_from
+from mappool_assets.defs.settings import SETTINGS
 from mappool_assets.lib.classifier_store import DOCUMENT_PATH
 from mappool_assets.lib.published_model import load_published_model
 from mappool_assets.lib.train_classifier import train

@@ -84,9 +84,9 @@ def calibrate(lists: StackedLists, images: Probes, texts: Probes) -> list[Calibr
     return calibrated
 
 
-def largest_k(rows: int) -> int:
-    """Return the largest k that is calibrated with so many rows."""
-    return max(k for k in PROBES if k * LEAST_ROWS_OF_NEAREST <= rows)
+def largest_k(rows: int) -> int | None:
+    """Return the largest k that is calibrated with so many rows, None where none is."""
+    return max((k for k in PROBES if k * LEAST_ROWS_OF_NEAREST <= rows), default=None)
 
 
 def most_probes() -> int:

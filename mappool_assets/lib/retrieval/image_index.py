@@ -8,6 +8,7 @@ where it was: what it did is in ``geo_subset/index_shards_pending``.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,10 +40,12 @@ from mappool_assets.lib.retrieval.quantiser_store import (
     store_quantiser,
 )
 from mappool_assets.lib.retrieval.shard_index import bad_maps, index_shard
-from mappool_assets.lib.retrieval.shard_vectors import maps_made_from, sample_vectors
+from mappool_assets.lib.retrieval.shard_vectors import choose_rows, maps_made_from, read_rows
+from mappool_assets.lib.row_blocks import Float32
 
 # A scan of so many rows takes 15 ms, the most that an interactive query may.
 LEAST_INDEXED_ROWS = 20_000
+UNREADABLE = (MappoolError, OSError, pa.ArrowException)
 PENDING_EVERY = 64  # shards between notes of what is done
 
 
@@ -130,15 +133,17 @@ def build_image_index(
     there = files_there(lake, earlier)
     todo = _recognise(places, there, report)
     rows_there = {entry.rows_path: entry for entry in there}
+    valid = {(shard.shard, shard.fingerprint) for shard in present}
     for number, place in enumerate(todo):
         progress(number, len(todo))
         if number % PENDING_EVERY == PENDING_EVERY - 1:
             write_ledger(lake, sorted(set(report.shards) - set(present), key=_ordinal), PENDING_SHARDS)
+        dimension = quantiser.dimension if quantiser else next((shard.dimension for shard in report.shards), None)
         try:
-            report.shards.append(index_shard(lake, place, quantiser, encoder_id, rows_there))
-        except (MappoolError, OSError, pa.ArrowException) as error:
-            if rebuild:
-                raise  # what there is stays valid
+            report.shards.append(index_shard(lake, place, quantiser, dimension, encoder_id, rows_there))
+        except UNREADABLE as error:
+            if rebuild and (place.shard, place.fingerprint) in valid:
+                raise  # else the index would lose what it has
             report.failed[place.shard] = error
         else:
             report.built.append(place.shard)
@@ -190,12 +195,26 @@ def _quantiser(
     if total < LEAST_INDEXED_ROWS:
         return None
     lists = number_of_lists(total)
-    drawn = sample_vectors(lake, rows, lists * POINTS_A_LIST, SEED)
-    sample = np.concatenate([unit_rows(vectors)[0] for _, vectors in drawn.values()])
-    quantiser = train_quantiser(sample, lists)
+    sample = _sample(lake, rows, lists * POINTS_A_LIST)
+    quantiser = train_quantiser(sample, min(lists, len(sample)))
     store_quantiser(lake, quantiser)
     report.quantiser_id, report.is_retrained = quantiser.quantiser_id, True
     return quantiser
+
+
+def _sample(lake: Lake, rows: Mapping[str, int], count: int) -> Float32:
+    """Return unit rows of shards that can be read, of the width that most have; the others fail when it is their turn."""
+    by_width: dict[int, list[Float32]] = {}
+    for shard, chosen in choose_rows(rows, count, SEED).items():
+        with contextlib.suppress(*UNREADABLE):
+            unit, _ = unit_rows(read_rows(lake, shard, chosen))
+            by_width.setdefault(unit.shape[1], []).append(unit)
+    samples = [np.concatenate(parts) for parts in by_width.values()]
+    best = max(samples, key=len, default=np.empty((0, 0), dtype=np.float32))
+    if not len(best):
+        first = min(rows)
+        raise bad_maps(first, "vectors to train a quantiser with", f"none in {len(rows)} shards")
+    return best
 
 
 def _recognise(places: Sequence[Place], there: Sequence[IndexedShard], report: IndexReport) -> list[Place]:
@@ -221,5 +240,5 @@ def _finish(lake: Lake, ledger: Sequence[IndexedShard], report: IndexReport) -> 
     named = {path for shard in report.shards for path in shard.paths}
     named |= set(quantiser_paths(report.quantiser_id)) if report.quantiser_id else set()
     for path in file_sizes(lake):
-        if path not in named and not Path(path).name.startswith("."):
+        if path not in named:
             lake.delete(path)

@@ -20,7 +20,7 @@ from mappool_assets.lib.retrieval.neighbour_tasks import SHARD_MAPS
 from mappool_assets.lib.retrieval.quantiser_store import IndexFigures
 from mappool_assets.lib.retrieval.row_file import stream_sha256
 from mappool_assets.lib.retrieval.search import ImageSearch
-from mappool_assets.lib.retrieval.shard_vectors import maps_made_from, sample_vectors
+from mappool_assets.lib.retrieval.shard_vectors import choose_rows, maps_made_from, read_rows
 from mappool_assets.lib.row_blocks import Float32, as_float32
 
 # Between a row and what its code says; measured on a million rows: 0.91 on average, 0.78 at least; at width 64 0.58 is
@@ -121,8 +121,9 @@ def alignment_faults(lake: Lake, search: ImageSearch, count: int = 1000, seed: i
     The stored row must be the same bits, and the code's vector must be near it; a row that is zero or not finite must
     not be in the lists.
     """
-    drawn = sample_vectors(lake, {shard.shard: shard.rows for shard in search.shards}, count, seed)
+    chosen = choose_rows({shard.shard: shard.rows for shard in search.shards}, count, seed)
     places = {shard.shard: shard for shard in search.shards}
+    drawn = {shard: (rows, read_rows(lake, shard, rows)) for shard, rows in chosen.items()}
     faults = []
     for shard, (rows, vectors) in drawn.items():
         stored = search.vectors(places[shard].ids(rows))

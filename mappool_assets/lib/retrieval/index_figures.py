@@ -39,9 +39,11 @@ def measure_index(lake: Lake, shards: Sequence[IndexedShard], quantiser: Quantis
     with tempfile.TemporaryDirectory(prefix="mappool-index-") as folder:
         search = open_shards(lake, some, quantiser, (), cache or Path(folder))
         assert search.lists is not None, "without lists there is nothing to measure"
-        images, texts = draw_probes(lake, search, most_probes(), largest_k(search.lists.rows), SEED)
-        calibrated = calibrate(search.lists, images, texts)
         factor = imbalance_factor(search.lists.sizes())
+        k = largest_k(search.lists.rows)
+        if k is None:
+            return IndexFigures(search.lists.rows, factor, ())  # too few to need the lists
+        calibrated = calibrate(search.lists, *draw_probes(lake, search, most_probes(), k, SEED))
     return IndexFigures(int(ends[-1]), factor, tuple(_deepened(entry, ends[-1] / search.rows) for entry in calibrated))
 
 

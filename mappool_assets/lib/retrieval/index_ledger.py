@@ -51,6 +51,8 @@ class IndexedShard:
         Rows of its maps, each with a position.
     rows_indexed : int
         Those that can be found: finite and not zero.
+    dimension : int
+        Width of the rows.
     fingerprint : str
         Of its maps.
     quantiser_id : str or None
@@ -70,6 +72,7 @@ class IndexedShard:
     first_position: int
     rows: int
     rows_indexed: int
+    dimension: int
     fingerprint: str
     quantiser_id: str | None
     encoder_id: str
@@ -113,6 +116,7 @@ SCHEMA = pa.schema(
         pa.field("first_position", pa.int64(), False),
         pa.field("rows", pa.int64(), False),
         pa.field("rows_indexed", pa.int64(), False),
+        pa.field("dimension", pa.int32(), False),
         pa.field("fingerprint", pa.string(), False),
         pa.field("quantiser_id", pa.string()),
         pa.field("encoder_id", pa.string(), False),

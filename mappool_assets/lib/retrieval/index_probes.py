@@ -10,7 +10,7 @@ from mappool_assets.lib.retrieval.calibration import Probes
 from mappool_assets.lib.retrieval.exact_scan import RowBlock, exact_scan
 from mappool_assets.lib.retrieval.quantiser import unit_rows
 from mappool_assets.lib.retrieval.search import ImageSearch
-from mappool_assets.lib.retrieval.shard_vectors import TEXT_VECTOR, sample_vectors
+from mappool_assets.lib.retrieval.shard_vectors import TEXT_VECTOR, choose_rows, read_rows
 from mappool_assets.lib.row_blocks import Float32
 
 
@@ -44,17 +44,17 @@ def true_neighbours(search: ImageSearch, queries: Float32, k: int) -> NDArray[np
 
 
 def _drawn_images(lake: Lake, search: ImageSearch, count: int, seed: int) -> tuple[Float32, NDArray[np.int64]]:
-    drawn = sample_vectors(lake, {shard.shard: shard.rows for shard in search.shards}, count, seed)
+    chosen = choose_rows({shard.shard: shard.rows for shard in search.shards}, count, seed)
     first = {shard.shard: shard.first_position for shard in search.shards}
-    positions = np.concatenate([first[shard] + rows for shard, (rows, _) in drawn.items()])
-    queries, has_direction = unit_rows(np.concatenate([vectors for _, vectors in drawn.values()]))
+    positions = np.concatenate([first[shard] + rows for shard, rows in chosen.items()])
+    queries, has_direction = unit_rows(np.concatenate([read_rows(lake, *item) for item in chosen.items()]))
     some = _some(len(queries), count, seed)
     return queries[some], positions[has_direction][some]
 
 
 def _drawn_texts(lake: Lake, search: ImageSearch, count: int, seed: int) -> Float32:
-    drawn = sample_vectors(lake, {shard.shard: shard.rows for shard in search.shards}, count, seed, TEXT_VECTOR)
-    queries, _ = unit_rows(np.concatenate([vectors for _, vectors in drawn.values()]))
+    chosen = choose_rows({shard.shard: shard.rows for shard in search.shards}, count, seed)
+    queries, _ = unit_rows(np.concatenate([read_rows(lake, *item, TEXT_VECTOR) for item in chosen.items()]))
     return queries[_some(len(queries), count, seed)]
 
 

@@ -129,8 +129,9 @@ def _quantiser_of(lake: Lake, shards: Sequence[IndexedShard]) -> tuple[Quantiser
 def _rows_of(lake: Lake, shard: IndexedShard, cache: Path | None) -> RowFile:
     path = _local(lake, shard.rows_path, shard.rows_bytes, shard.rows_sha256, cache)
     file = RowFile.open(path)
-    if (file.rows, path.stat().st_size) != (shard.rows, shard.rows_bytes):
-        raise damaged(str(path), f"{shard.rows} rows, as the ledger says", f"{file.rows}")
+    if (file.rows, file.dimension) != (shard.rows, shard.dimension):
+        rule = f"{shard.rows} rows of width {shard.dimension}, as the ledger says"
+        raise damaged(str(path), rule, f"{file.rows} of width {file.dimension}")
     return file
 
 

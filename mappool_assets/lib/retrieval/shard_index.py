@@ -23,6 +23,7 @@ def index_shard(
     lake: Lake,
     place: Place,
     quantiser: Quantiser | None,
+    dimension: int | None,
     encoder_id: str,
     rows_there: Mapping[str, IndexedShard],
 ) -> IndexedShard:
@@ -32,6 +33,8 @@ def index_shard(
     ----------
     quantiser : Quantiser or None
         None writes the rows alone.
+    dimension : int or None
+        The width of the index's rows; None where this is the first shard.
     rows_there : mapping of str to IndexedShard
         By path, files of rows that are there and need not be written.
 
@@ -43,8 +46,6 @@ def index_shard(
         The maps are not those that were planned for.
     """
     quantiser_id = quantiser.quantiser_id if quantiser else None
-    identity = (place.shard, place.ordinal, place.first_position, place.rows)
-    entry = IndexedShard(*identity, 0, place.fingerprint, quantiser_id, encoder_id, 0, "", 0, "")
     writer = ListWriter(quantiser, place.first_position) if quantiser else None
     indexed = 0
 
@@ -57,8 +58,10 @@ def index_shard(
     with lake.open_table(SHARD_MAPS, place.shard) as file:
         check_made_from(file, place.fingerprint, place.shard)
         width = vector_width(file, place.shard)
-        _check_shape(place, quantiser, file.metadata.num_rows, width)
-        entry = _with_rows(lake, entry, coded(vector_blocks(file, place.shard)), width, rows_there)
+        _check_shape(place, dimension, file.metadata.num_rows, width)
+        identity = (place.shard, place.ordinal, place.first_position, place.rows)
+        entry = IndexedShard(*identity, 0, width, place.fingerprint, quantiser_id, encoder_id, 0, "", 0, "")
+        entry = _with_rows(lake, entry, coded(vector_blocks(file, place.shard)), rows_there)
     entry = dataclasses.replace(entry, rows_indexed=indexed)
     if writer is None:
         return entry
@@ -71,7 +74,6 @@ def _with_rows(
     lake: Lake,
     entry: IndexedShard,
     blocks: Iterator[NDArray[np.float16]],
-    width: int,
     rows_there: Mapping[str, IndexedShard],
 ) -> IndexedShard:
     """Go through the blocks, and write them where they are not there."""
@@ -81,12 +83,12 @@ def _with_rows(
             pass  # to code them
         return dataclasses.replace(entry, rows_bytes=there.rows_bytes, rows_sha256=there.rows_sha256)
     with lake.writing(entry.rows_path) as path:
-        write_rows(path, blocks, entry.rows, width)
+        write_rows(path, blocks, entry.rows, entry.dimension)
         return dataclasses.replace(entry, rows_bytes=path.stat().st_size, rows_sha256=file_sha256(path))
 
 
-def _check_shape(place: Place, quantiser: Quantiser | None, rows: int, width: int) -> None:
-    expected = place.rows, quantiser.dimension if quantiser else width
+def _check_shape(place: Place, dimension: int | None, rows: int, width: int) -> None:
+    expected = place.rows, width if dimension is None else dimension
     if (rows, width) != expected:
         raise bad_maps(place.shard, f"{expected[0]} rows of width {expected[1]}", f"{rows} rows of width {width}")
 

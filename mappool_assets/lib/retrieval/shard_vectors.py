@@ -84,10 +84,8 @@ def check_made_from(file: pq.ParquetFile, fingerprint: str, shard: str) -> None:
         )
 
 
-def sample_vectors(
-    lake: Lake, shard_rows: Mapping[str, int], count: int, seed: int, column: str = IMAGE_VECTOR
-) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float16]]]:
-    """Draw rows of some shards at random, as many of each as is its share.
+def choose_rows(shard_rows: Mapping[str, int], count: int, seed: int) -> dict[str, NDArray[np.int64]]:
+    """Choose rows of some shards at random, as many of each as is its share.
 
     Parameters
     ----------
@@ -99,7 +97,7 @@ def sample_vectors(
     Returns
     -------
     dict
-        By shard: which rows, ascending, and their vectors.
+        Row numbers, ascending, by shard.
     """
     random = np.random.default_rng(seed)
     shards = [shard for shard in sorted(shard_rows) if shard_rows[shard]]
@@ -107,18 +105,15 @@ def sample_vectors(
     needed = min(len(shards), max(LEAST_SHARDS, round(2 * count / max(mean_rows, 1))))
     chosen = sorted(random.permutation(shards)[:needed].tolist())
     total = sum(shard_rows[shard] for shard in chosen)
-    drawn = {}
-    for shard in chosen:
-        of_shard = min(shard_rows[shard], -(-count * shard_rows[shard] // total))
-        rows = np.sort(random.permutation(shard_rows[shard])[:of_shard])
-        drawn[shard] = rows, _rows_of(lake, shard, rows, column)
-    return drawn
+    of_shard = {shard: min(shard_rows[shard], -(-count * shard_rows[shard] // total)) for shard in chosen}
+    return {shard: np.sort(random.permutation(shard_rows[shard])[: of_shard[shard]]) for shard in chosen}
 
 
-def _rows_of(lake: Lake, shard: str, rows: NDArray[np.int64], column: str) -> NDArray[np.float16]:
-    parts, start = [], 0
+def read_rows(lake: Lake, shard: str, rows: NDArray[np.int64], column: str = IMAGE_VECTOR) -> NDArray[np.float16]:
+    """Return the vectors of some rows of a shard, given in ascending order; errors as of :func:`vector_blocks`."""
+    start = 0
     with lake.open_table(SHARD_MAPS, shard) as file:
-        parts.append(np.empty((0, vector_width(file, shard, column)), dtype=np.float16))
+        parts = [np.empty((0, vector_width(file, shard, column)), dtype=np.float16)]
         for block in vector_blocks(file, shard, column):
             of_block = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + len(block))]
             parts.append(block[of_block - start])
