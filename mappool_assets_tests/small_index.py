@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from mappool_assets.lib.lake import Lake
+from mappool_assets.lib.retrieval.image_index import build_image_index
+from mappool_assets.lib.retrieval.index_ledger import FOLDER, read_ledger
+from mappool_assets.lib.retrieval.open_index import open_index
 from mappool_assets.lib.vectors import as_vectors
 from mappool_assets_tests.small_lake import shard_key, write_maps
 
@@ -37,6 +42,29 @@ def write_shard(lake: Lake, number: int, rows: int, *, draw: int | None = None, 
     columns = {"l14_img": as_vectors(vectors), "l14_txt": as_vectors(texts(rows, draw).astype(np.float16))}
     write_maps(lake, shard, rows, dimension=vectors.shape[1] if rows else DIMENSION, seed=draw, columns=columns)
     return shard, vectors
+
+
+def build(lake, **settings):
+    return build_image_index(lake, **{"encoder_id": ENCODER, **settings})
+
+
+def opened(lake, **settings):
+    return open_index(lake, **{"encoder_id": ENCODER, **settings})
+
+
+def files(lake):
+    """The index's files: content and when it was written."""
+    folder = Path(lake.root) / FOLDER
+    return {file.name: (file.stat().st_ino, file.stat().st_mtime_ns, file.read_bytes()) for file in folder.iterdir()}
+
+
+def by_shard(lake):
+    return {entry.shard: entry for entry in read_ledger(lake)}
+
+
+def found_ids(lake, **settings):
+    search = opened(lake, **settings)
+    return [found.ids.tolist() for found in search.search(texts(5, draw=77), 20)]
 
 
 def _topics():

@@ -265,8 +265,8 @@ def test_more_lists_are_looked_into_where_too_few_selected_rows_are_found(lake, 
 
 
 def entry(ordinal, first_position, rows, is_removed=False):
-    return IndexedShard(f"{ordinal:032x}", ordinal, first_position, rows, rows, DIMENSION, "f", "q", ENCODER, 1, "s", 1, "r",
-                        is_removed)  # fmt: skip
+    place = (f"{ordinal:032x}", ordinal, first_position, rows, rows, DIMENSION)
+    return IndexedShard(*place, "f", "q", ENCODER, 1, "s", 1, "r", is_removed)
 
 
 @given(

@@ -203,7 +203,7 @@ def _quantiser(
 
 
 def _sample(lake: Lake, rows: Mapping[str, int], count: int) -> Float32:
-    """Return unit rows of shards that can be read, of the width that most have; the others fail when it is their turn."""
+    """Return unit rows of shards that can be read, of the width that most have; the others fail in their turn."""
     by_width: dict[int, list[Float32]] = {}
     for shard, chosen in choose_rows(rows, count, SEED).items():
         with contextlib.suppress(*UNREADABLE):
