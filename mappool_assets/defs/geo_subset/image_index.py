@@ -20,7 +20,6 @@ from mappool_assets.lib.retrieval.quantiser_store import read_figures
 from mappool_assets.lib.retrieval.search import ImageSearch
 
 KEY = dg.AssetKey(["geo_subset", "image_index"])
-LEAST_RECALL = 0.95  # of the ten nearest, for images and for texts: what the search is calibrated for
 SHOWN_FAULTS = 10
 
 CHECKS = {
@@ -96,7 +95,7 @@ def _checked(lake: LakeResource, search: ImageSearch, report: IndexReport) -> It
     recalls = measured_recall(lake.open(), search)
     yield dg.AssetCheckResult(
         check_name="image_index_recall",
-        passed=all(min(recall.images, recall.texts) >= LEAST_RECALL for recall in recalls if recall.k == 10),
+        passed=all(recall.is_enough for recall in recalls if recall.k == 10),
         metadata={
             f"recall_at_{recall.k}_of_{kind}": round(getattr(recall, kind), 4)
             for recall in recalls

@@ -61,8 +61,8 @@ class GeoSources:
         BadModel
             Generic prompts or a safety head of another encoder.
         """
-        neighbours = _made(lake, NEIGHBOURS)
-        queries = _made(lake, QUERIES)
+        neighbours = made_of(lake, NEIGHBOURS)
+        queries = made_of(lake, QUERIES)
         if queries.fingerprint != neighbours.inputs["place_queries"]:
             raise SourceChanged(
                 "The prompts are not those whose neighbours were found",
@@ -99,7 +99,7 @@ class GeoSources:
 def check_unchanged(lake: Lake, neighbours: Provenance) -> None:
     """Raise :class:`SourceChanged` where neighbours or prompts were written anew since the neighbours were read."""
     for table, expected in ((NEIGHBOURS, neighbours.fingerprint), (QUERIES, neighbours.inputs["place_queries"])):
-        if (found := _made(lake, table).fingerprint) != expected:
+        if (found := made_of(lake, table).fingerprint) != expected:
             raise SourceChanged(
                 "A table was written anew while images were chosen from it",
                 where=lake.url(table),
@@ -109,11 +109,12 @@ def check_unchanged(lake: Lake, neighbours: Provenance) -> None:
             )
 
 
-def _made(lake: Lake, table: str) -> Provenance:
+def made_of(lake: Lake, table: str) -> Provenance:
+    """Return what made a table that a geo subset is made from; :class:`MissingInput` where it is not there."""
     made = lake.provenance(table)
     if made is None:
         raise MissingInput(
-            "Images of places are chosen from what their prompts found",
+            "A geo subset is not complete",
             where=lake.url(table),
             rule="a table of the lake",
             got="nothing",

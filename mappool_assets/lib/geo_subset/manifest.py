@@ -13,10 +13,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from mappool_assets.lib.errors import BadSetting, MappoolError, MissingInput, SourceChanged
+from mappool_assets.lib.errors import BadSetting, MappoolError, SourceChanged
 from mappool_assets.lib.geo_subset import geo_images, place_counts
+from mappool_assets.lib.geo_subset.geo_sources import made_of
 from mappool_assets.lib.geo_subset.settings import GeoSettings
-from mappool_assets.lib.lake import Lake, Provenance
+from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.places.place_queries import GENERIC_QUERIES
 from mappool_assets.lib.retrieval.merged_neighbours import merge_neighbours
 from mappool_assets.lib.retrieval.neighbour_merge import NEIGHBOURS
@@ -58,7 +59,7 @@ def write_manifest(lake: Lake) -> dict[str, Any]:
     SourceChanged
         The images are not those of the lake's neighbours, or the neighbours not those of its prompts.
     """
-    images, neighbours, queries = (_made(lake, table) for table in (geo_images.TABLE, NEIGHBOURS, QUERIES))
+    images, neighbours, queries = (made_of(lake, table) for table in (geo_images.TABLE, NEIGHBOURS, QUERIES))
     _check("neighbours", images.inputs["neighbours"], neighbours.fingerprint)
     _check("place_queries", neighbours.inputs["place_queries"], queries.fingerprint)
     generic = lake.provenance(GENERIC_QUERIES) if images.inputs["generic_queries"] else None
@@ -127,7 +128,7 @@ def repeat_geo_subset(
         The lake's inputs, or the code, are not those of the manifest; or, which would be an error of ours, the result
         has other bytes.
     """
-    queries = _made(lake, QUERIES)
+    queries = made_of(lake, QUERIES)
     _check("encoder_id", manifest["encoder_id"], queries.inputs.get("encoder_id"))
     _check("place_queries", manifest["place_queries"], _prompts(lake, QUERIES))
     generic = _prompts(lake, GENERIC_QUERIES) if lake.provenance(GENERIC_QUERIES) else None
@@ -150,7 +151,7 @@ def repeat_geo_subset(
 
 def _code_versions(lake: Lake) -> dict[str, str]:
     tables = (QUERIES, NEIGHBOURS, geo_images.TABLE, place_counts.TABLE)
-    versions = {table: _made(lake, table).inputs.get("code_version") for table in tables}
+    versions = {table: made_of(lake, table).inputs.get("code_version") for table in tables}
     return {table: version for table, version in versions.items() if version is not None}
 
 
@@ -161,7 +162,7 @@ def _classifiers(lake: Lake, shards: Mapping[str, str]) -> list[str]:
 
 def _prompts(lake: Lake, table: str) -> dict[str, Any]:
     """Return what tells prompts and their vectors: the same encoder on another device gives slightly other vectors."""
-    made, prompts, vectors = _made(lake, table), hashlib.sha256(), hashlib.sha256()
+    made, prompts, vectors = made_of(lake, table), hashlib.sha256(), hashlib.sha256()
     with lake.open_table(table) as file:
         names = [name for name in ("place_id", "prompt") if name in file.schema_arrow.names]
         for batch in file.iter_batches(BATCH_PROMPTS, columns=[*names, "vector"]):
@@ -186,19 +187,6 @@ def _sha256(lake: Lake, table: str) -> str:
 
 def _file_sha256(path: Path | None) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path else None
-
-
-def _made(lake: Lake, table: str) -> Provenance:
-    made = lake.provenance(table)
-    if made is None:
-        raise MissingInput(
-            "A geo subset is not complete",
-            where=lake.url(table),
-            rule="a table of the lake",
-            got="nothing",
-            action=f"Materialise {table} first.",
-        )
-    return made
 
 
 def _check(name: str, expected: Any, found: Any) -> None:

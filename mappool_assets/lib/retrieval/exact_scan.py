@@ -220,15 +220,20 @@ def _check_queries(queries: Float32, least: Float32) -> None:
             got="NaN",
             action="Leave it out to find rows of any similarity.",
         )
-    squares = np.vecdot(queries, queries)
-    is_unit = np.abs(np.sqrt(squares) - 1) <= LENGTH_TOLERANCE  # false for NaN
+    check_unit_length(queries)
+
+
+def check_unit_length(queries: Float32) -> None:
+    """Raise :class:`BadSetting` where a query is not of length 1, within :data:`LENGTH_TOLERANCE`."""
+    lengths = np.sqrt(np.vecdot(queries, queries))
+    is_unit = np.abs(lengths - 1) <= LENGTH_TOLERANCE  # false for NaN
     if not is_unit.all():
         row = int(np.flatnonzero(~is_unit)[0])
         raise BadSetting(
             "A query is no unit vector",
             where=f"query {row}",
             rule=f"length 1 ± {LENGTH_TOLERANCE}",
-            got=f"length {np.sqrt(squares[row]):.6g}",
+            got=f"length {lengths[row]:.6g}",
             action="Divide each query by its length; look for NaN.",
         )
 

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mappool_assets.lib.errors import BadSetting
+from mappool_assets.lib.retrieval.exact_scan import check_unit_length
 from mappool_assets.lib.row_blocks import Float32, as_float32
-
-LENGTH_TOLERANCE = 1e-3  # of a query's length 1, as in the exact scan
 
 _GRID = 2.0**27
 _ROWS_AT_A_TIME = 256  # 1.6 MB of float64 rows, which stay in the second-level cache
@@ -48,15 +47,5 @@ def check_queries(queries: NDArray[np.floating], dimension: int) -> Float32:
             action="Embed the queries with the index's encoder.",
         )
     vectors = np.ascontiguousarray(queries, dtype=np.float32)
-    lengths = np.sqrt(np.vecdot(vectors, vectors))
-    is_unit = np.abs(lengths - 1) <= LENGTH_TOLERANCE  # false for NaN
-    if not is_unit.all():
-        row = int(np.flatnonzero(~is_unit)[0])
-        raise BadSetting(
-            "A query is no unit vector",
-            where=f"query {row}",
-            rule=f"length 1 ± {LENGTH_TOLERANCE}",
-            got=f"length {lengths[row]:.6g}",
-            action="Divide each query by its length; look for NaN.",
-        )
+    check_unit_length(vectors)
     return vectors
