@@ -7,13 +7,141 @@ then counts as failed exactly those that were planned and not materialised.
 
 import contextlib
 from collections import ChainMap
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import dagster as dg
 
+from mappool_assets.defs.checks import sql_check_results
+from mappool_assets.defs.metadata import file_metadata, previous_metadata, row_counts
+from mappool_assets.lib.lake import Lake
+from mappool_assets.lib.shard_runs import ShardTask
+from mappool_assets.lib.workers import Outcome
+
 DATA_VERSION = "dagster/data_version"
+
+
+class Report(Protocol):
+    """What became of the rows of one partition."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what made the partition; its data version."""
+
+    @property
+    def rows_in(self) -> int:
+        """Rows read."""
+
+    @property
+    def rows_kept(self) -> int:
+        """Rows passed on."""
+
+    @property
+    def rows_dropped(self) -> Mapping[str, int]:
+        """Rows refused, by reason."""
+
+    @property
+    def is_reused(self) -> bool:
+        """Nothing was done: what is there was made from the same inputs."""
+
+
+AnyTask = TypeVar("AnyTask", bound=ShardTask)
+AnyReport = TypeVar("AnyReport", bound=Report)
+
+
+@dataclass(frozen=True)
+class PartitionedTable:
+    """A table of the lake with a partition a shard or crawl file, and how the UI tells of one.
+
+    Attributes
+    ----------
+    lake : Lake
+    table : str
+        ``group/table``.
+    things : str
+        What a partition is, in the plural: ``shards``.
+    rows : str
+        What a row in is, in the plural: ``maps``.
+    """
+
+    lake: Lake
+    table: str
+    things: str
+    rows: str
+
+
+def run_partitions(
+    context: dg.AssetExecutionContext,
+    target: PartitionedTable,
+    outcomes: Generator[Outcome[AnyTask, AnyReport]],
+    planned: int,
+    describe: Callable[[AnyTask, AnyReport], Mapping[str, Any]],
+    measured: Mapping[str, Callable[[AnyReport, float], Any]],
+    *,
+    parents: Sequence[dg.AssetKey] = (),
+    partitioned_parents: Sequence[dg.AssetKey] = (),
+) -> Iterator[dg.AssetCheckResult]:
+    """Record each partition as its outcome comes, check those that are done, and fail naming those that are not.
+
+    Parameters
+    ----------
+    planned : int
+        Partitions of the run.
+    describe : callable
+        Returns a partition's metadata beside row counts and file, from its task and report.
+    measured : mapping
+        Further metadata, by name, from a report and the seconds it took; of a partition that is reused they are those
+        of the run that made it.
+    parents, partitioned_parents
+        See :func:`materialise_each`.
+    """
+    done: list[str] = []
+
+    def results() -> Generator[PartitionResult]:
+        rows_in = rows_kept = 0
+        with contextlib.closing(outcomes):
+            for number, outcome in enumerate(outcomes, start=1):
+                key, report = outcome.task.key, outcome.result
+                if report is None:
+                    yield PartitionResult(key, error=outcome.error)
+                    continue
+                done.append(key)
+                rows_in, rows_kept = rows_in + report.rows_in, rows_kept + report.rows_kept
+                what = "unchanged, skipped" if report.is_reused else f"{outcome.seconds:.1f} s"
+                yield PartitionResult(
+                    key,
+                    report.fingerprint,
+                    {
+                        **row_counts(report.rows_in, report.rows_kept, report.rows_dropped),
+                        **file_metadata(target.lake, target.lake.table_path(target.table, key)),
+                        **describe(outcome.task, report),
+                        "is_reused": report.is_reused,
+                        **_measured(context, key, report, outcome.seconds, measured),
+                    },
+                    f"{number}/{planned} {target.things}, {rows_kept:,} of {rows_in:,} {target.rows} kept: "
+                    f"{key} kept {report.rows_kept:,} of {report.rows_in:,} ({what})",
+                )
+
+    failed = materialise_each(context, results(), parents=parents, partitioned_parents=partitioned_parents)
+    if done:
+        yield from sql_check_results(context.asset_key, target.lake, table=target.table, partitions=sorted(done))
+    if failed:
+        raise fail_with(failed, planned)
+
+
+def _measured(
+    context: dg.AssetExecutionContext,
+    partition: str,
+    report: AnyReport,
+    seconds: float,
+    measured: Mapping[str, Callable[[AnyReport, float], Any]],
+) -> dict[str, Any]:
+    """Return what was measured while the partition was made, now or, if it is reused, then."""
+    if report.is_reused:
+        before = previous_metadata(context.instance, context.asset_key, partition)
+        return {name: before[name] for name in measured if name in before}
+    return {name: measure(report, seconds) for name, measure in measured.items()}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from mappool_assets.defs.metadata import file_metadata, image
 from mappool_assets.defs.resources import GeoSubsetResource, LakeResource
 from mappool_assets.lib.geo_subset.geo_report import write_geo_report
 
-COUNTS = ("places", "places_without_images", "images", "mean_images", "median_images", "domains", "labelled")
+COUNTS = ("places", "places_without_images", "images", "median_images", "domains", "labelled")
 
 
 @dg.asset(
@@ -32,9 +32,10 @@ def geo_report(lake: LakeResource, geo_subset: GeoSubsetResource) -> dg.Material
             "page": dg.MetadataValue.path(lake.open().url(report.path)),
             **file_metadata(lake.open(), report.path),
             **{name: getattr(report, name) for name in COUNTS},
+            "mean_images": round(report.mean_images, 2),
             "precision": "no labels" if report.precision is None else round(report.precision, 4),
             "top_20_domains_percent": round(100 * report.top_domains_share, 2),
-            "missing": "\n".join(report.missing) or "nothing",
+            "missing": dg.MetadataValue.md("\n".join(f"- {what}" for what in report.missing) or "nothing"),
             **{name: image(picture, name) for name, picture in report.pictures.items()},
         },
         data_version=dg.DataVersion(report.sha256[:16]),

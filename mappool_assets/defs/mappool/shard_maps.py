@@ -1,31 +1,25 @@
 """The maps of each shard."""
 
-import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 import numpy as np
 
-from mappool_assets.defs.checks import sql_check_results, sql_check_specs
+from mappool_assets.defs.checks import sql_check_specs
 from mappool_assets.defs.failures import as_failures
 from mappool_assets.defs.mappool.classifier import classifier
 from mappool_assets.defs.mappool.pool_shards import pool_shards
-from mappool_assets.defs.metadata import file_metadata, image, previous_metadata, row_counts
-from mappool_assets.defs.partition_runs import PartitionResult, fail_with, materialise_each
+from mappool_assets.defs.metadata import image
+from mappool_assets.defs.partition_runs import PartitionedTable, run_partitions
 from mappool_assets.defs.partitions import pool_shard
 from mappool_assets.defs.resources import FilterResource, LakeResource, PoolResource
-from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.plots import score_histogram_plot
 from mappool_assets.lib.shard_filter import HISTOGRAM_EDGES, TABLE, ShardReport
 from mappool_assets.lib.shard_maps import FilterTask, filter_shards, filter_tasks
-from mappool_assets.lib.workers import Outcome
 
 KEY = dg.AssetKey(["mappool", "shard_maps"])
 SHARDS_A_RUN = 64  # Dagster's own cost is then 0.1 s a shard; more would make a lost run cost more than it saves
-
-
-MEASURED = ("seconds", "rows_per_second", "bytes_read", "bytes_in_source")
 
 
 class ShardMapsConfig(dg.Config):
@@ -71,48 +65,23 @@ def shard_maps(
     outcomes = filter_shards(
         tasks, workers=filtering.worker_count(), force=config.force, ray_address=filtering.ray_address or None
     )
-    failed = materialise_each(
+    yield from run_partitions(
         context,
-        _results(context, outcomes, lake.open(), len(tasks)),
+        PartitionedTable(lake.open(), TABLE, "shards", "rows"),
+        outcomes,
+        len(tasks),
+        _metadata,
+        MEASURED,
         parents=[classifier.key, pool_shards.key],
     )
-    done = sorted({task.key for task in tasks} - {result.partition for result in failed})
-    if done:
-        yield from sql_check_results(KEY, lake.open(), table=TABLE, partitions=done)
-    if failed:
-        raise fail_with(failed, planned=len(tasks))
 
 
-def _results(
-    context: dg.AssetExecutionContext, outcomes: Generator[Outcome[FilterTask, ShardReport]], lake: Lake, planned: int
-) -> Generator[PartitionResult]:
-    rows = maps = seconds = 0.0
-    with contextlib.closing(outcomes):
-        for done, outcome in enumerate(outcomes, start=1):
-            shard, report = outcome.task.key, outcome.result
-            if report is None:
-                yield PartitionResult(shard, error=outcome.error)
-                continue
-            rows, maps, seconds = rows + report.rows_in, maps + report.rows_kept, seconds + outcome.seconds
-            what = "unchanged, skipped" if report.is_reused else f"{outcome.seconds:.1f} s"
-            yield PartitionResult(
-                shard,
-                report.fingerprint,
-                {**_metadata(report, outcome, lake), **_measured(context, report, outcome.seconds)},
-                f"{done}/{planned} shards, {rows:,.0f} rows, {maps:,.0f} maps: "
-                f"{shard} kept {report.rows_kept:,} of {report.rows_in:,} ({what})",
-            )
-
-
-def _metadata(report: ShardReport, outcome: Outcome[FilterTask, ShardReport], lake: Lake) -> dict[str, Any]:
-    plot = score_histogram_plot(HISTOGRAM_EDGES, np.asarray(report.score_counts), outcome.task.threshold)
+def _metadata(task: FilterTask, report: ShardReport) -> dict[str, Any]:
+    plot = score_histogram_plot(HISTOGRAM_EDGES, np.asarray(report.score_counts), task.threshold)
     return {
-        **row_counts(report.rows_in, report.rows_kept, report.rows_dropped),
-        **file_metadata(lake, lake.table_path(TABLE, report.shard)),
         "dagster/partition_row_count": report.rows_kept,
         "score_histogram": image(plot, "scores"),
-        "classifier_id": outcome.task.classifier_id,
-        "is_reused": report.is_reused,
+        "classifier_id": task.classifier_id,
         **_screened(report),
     }
 
@@ -130,10 +99,9 @@ def _screened(report: ShardReport) -> dict[str, Any]:
     }
 
 
-def _measured(context: dg.AssetExecutionContext, report: ShardReport, seconds: float) -> dict[str, Any]:
-    """Return what was measured while the shard was filtered, now or, if it is reused, then."""
-    if report.is_reused:
-        before = previous_metadata(context.instance, context.asset_key, report.shard)
-        return {name: before[name] for name in MEASURED if name in before}
-    figures = (round(seconds, 3), round(report.rows_in / max(seconds, 1e-9)), report.bytes_read, report.bytes_listed)
-    return dict(zip(MEASURED, figures, strict=True))
+MEASURED = {
+    "seconds": lambda report, seconds: round(seconds, 3),
+    "rows_per_second": lambda report, seconds: round(report.rows_in / max(seconds, 1e-9)),
+    "bytes_read": lambda report, seconds: report.bytes_read,
+    "bytes_in_source": lambda report, seconds: report.bytes_listed,
+}
