@@ -5,9 +5,9 @@
 Images and texts are those of ``harness/retrieval_data.py``. A query is answered one at a time, as for a person who
 waits; its CPU time includes that its nearest rows are ranked again on the float16 rows, which a quantised index alone
 does not do. Recall is against the exact scan. A build's CPU time includes reading the maps, on both sides; the index's
-further training, coding and writing. How to search is measured afterwards: by the index as a part of its build, which
-is shown apart, by autofaiss with clocks for some ten seconds, which is left out here. Memory is the most that a process
-ever held which imported, opened the index and answered all queries, for ten and for a thousand images each.
+further training, coding, writing and measuring how to search, which is shown apart too. The rival's leaves out that
+autofaiss tries with clocks for some ten seconds how to search. Memory is the most that a process ever held which
+imported, opened the index and answered all queries, for ten and for a thousand images each.
 
 Bytes are compared beside the rows: the index keeps float16 rows in files of their own (1,536 bytes each), the rival
 float32 rows inside (3,072 bytes each), which are counted as its own.
@@ -212,7 +212,8 @@ def report(
             for name, run in building.items()
         ],
     )
-    print(f"with measuring, a build is {hnsw.cpu_seconds / small.cpu_seconds:.1f} × faster than HNSW32's")
+    without = small.cpu_seconds - measuring.cpu_seconds
+    print(f"without measuring, a build is {hnsw.cpu_seconds / without:.1f} × faster than HNSW32's")
     flat_ms = 1000 * flat.cpu_seconds / min(FLAT_QUERIES, arguments.queries) * arguments.rows / FLAT_ROWS
     lines, recalls, milliseconds = [], {}, {}
     for kind in QUERY_DRAWS:
@@ -228,7 +229,7 @@ def report(
         [*lines, ["text, 10, faiss Flat", f"{flat_ms:.0f}", "1.000"]],
     )
     print(f"\nmemory of a process that answered {4 * arguments.queries} queries: {memory / 1e6:.0f} MB")
-    text_ms, building_seconds = milliseconds["text", FEW], small.cpu_seconds - measuring.cpu_seconds
+    text_ms = milliseconds["text", FEW]
     return [
         Claim("index_recall_at_10", min(recalls["text", FEW], recalls["image", FEW]) / LEAST_RECALL, 1),
         Claim("index_recall_at_1000", min(recalls["text", MANY], recalls["image", MANY]) / LEAST_RECALL, 1),
@@ -236,7 +237,7 @@ def report(
         Claim("index_append_against_1_s", MOST_APPEND_SECONDS / append.seconds, 1),
         Claim("index_memory_against_600_mb", MOST_MEMORY_BYTES / memory, 1),
         Claim("index_bytes_against_hnsw", hnsw.result / small.result, LEAST_BYTES_RATIO),
-        Claim("index_build_against_hnsw", hnsw.cpu_seconds / building_seconds, LEAST_BUILD_RATIO),
+        Claim("index_build_against_hnsw", hnsw.cpu_seconds / small.cpu_seconds, LEAST_BUILD_RATIO),
         Claim("index", flat_ms / text_ms, LEAST_AGAINST_FLAT),
     ]
 

@@ -143,3 +143,4 @@ def test_lists_are_balanced_between_finding_and_comparing():
     assert list_count(10) == list_count(1999) == 1
     assert list_count(1_000_000) == 1_000_000 // coarse_lists.LEAST_VECTORS_A_LIST
     assert list_count(75_000_000) == 12_247
+    assert list_count(75_000_000, 3) == 18_371

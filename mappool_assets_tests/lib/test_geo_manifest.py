@@ -9,9 +9,12 @@ import pyarrow as pa
 import pytest
 
 from mappool_assets.lib.errors import BadSetting, MissingInput, SourceChanged
+from mappool_assets.lib.geo_subset import geo_images
 from mappool_assets.lib.geo_subset import manifest as manifests
 from mappool_assets.lib.geo_subset.geo_images import find_geo_images
+from mappool_assets.lib.geo_subset.geo_report import write_geo_report
 from mappool_assets.lib.geo_subset.manifest import PATH, read_manifest, repeat_geo_subset, write_manifest
+from mappool_assets.lib.geo_subset.place_counts import write_place_counts
 from mappool_assets.lib.geo_subset.settings import GeoSettings
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.places.place_queries import GENERIC_QUERIES as GENERIC
@@ -162,12 +165,64 @@ def test_a_manifest_is_of_what_the_lake_holds(lake: Lake) -> None:
         write_manifest(lake)
 
 
+def killed_before_counting(lake: Lake, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Find images anew, and die before the places are counted."""
+
+    def die(*_: object) -> None:
+        raise InterruptedError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(geo_images, "write_place_counts", die)
+        with pytest.raises(InterruptedError):
+            find_geo_images(lake, scratch, GeoSettings(min_similarity=0.4))
+
+
+def test_counts_of_other_images_are_refused_until_they_are_made_anew(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed_before_counting(lake, tmp_path / "scratch", monkeypatch)
+    with pytest.raises(SourceChanged, match=r"\[place_counts\]"):
+        write_manifest(lake)
+    with pytest.raises(SourceChanged, match="Materialise geo_subset/geo_images again"):
+        write_geo_report(lake)
+    images = find_geo_images(lake, tmp_path / "scratch", GeoSettings(min_similarity=0.4))
+    assert write_geo_report(lake).images == images.rows_kept
+    assert write_manifest(lake)["result"]["rows_kept"] == images.rows_kept
+
+
+def test_counts_are_not_made_from_neighbours_written_meanwhile(lake: Lake) -> None:
+    images, neighbours = lake.provenance(geo_images.TABLE), lake.provenance("geo_subset/neighbours")
+    lake.delete("geo_subset/place_counts/all.parquet")
+    find_neighbours(lake, NeighbourSettings(k=5))
+    with pytest.raises(SourceChanged, match="written anew while images were chosen"):
+        write_place_counts(lake, images, neighbours)
+    assert lake.partitions("geo_subset/place_counts") == []
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"[]", b"{}", b'{"format": "other", "format_version": 1}', b"\xff", INCOMPLETE]
 )
 def test_what_is_no_manifest_is_refused(content: bytes) -> None:
     with pytest.raises(BadSetting, match="manifest cannot be read"):
         read_manifest(content)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("retrieval", {"k": 20}),
+        ("retrieval", {"k": "20", "min_similarity": None, "row_filter": None}),
+        ("retrieval", {"k": 20, "min_similarity": None, "row_filter": ["width"]}),
+        ("retrieval", {"k": 20, "min_similarity": None, "row_filter": None, "more": 1}),
+        ("retrieval", 5),
+        ("selection", {}),
+        ("shard_maps", None),
+        ("shard_maps", [SHARDS[0]]),
+    ],
+)
+def test_a_manifest_with_a_part_of_another_form_is_refused(lake: Lake, part: str, value: object) -> None:
+    with pytest.raises(BadSetting, match="manifest cannot be read"):
+        read_manifest(json.dumps({**read_manifest(lake.read_bytes(PATH)), part: value}).encode())
 
 
 def test_a_manifest_of_a_later_version_is_refused(lake: Lake) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from mappool_assets.lib.classifier_store import store_classifier
 from mappool_assets.lib.decision import LOGISTIC_REGRESSION, MapClassifier
-from mappool_assets.lib.errors import BadFilter, BadModel, BadSetting, MissingInput, SourceChanged
+from mappool_assets.lib.errors import BadFilter, BadModel, BadSetting, BadShard, MissingInput, SourceChanged
 from mappool_assets.lib.lake import Lake, Provenance
 from mappool_assets.lib.model_file import ClassifierRecord
 from mappool_assets.lib.retrieval import merged_neighbours, neighbour_merge, neighbours
@@ -354,6 +354,34 @@ def test_floors_that_a_changed_shard_no_longer_bears_out_are_refused_until_found
     assert merged_rows(lake) == pairs_of_one_sort(lake, range(40))
 
 
+@pytest.mark.parametrize("rows", [1, None])
+def test_shards_whose_floors_are_not_borne_out_are_found_again_and_no_others(lake, rows):
+    for number in range(5, 20):
+        write_shard(lake, number)
+    find(lake, range(20))
+    merge(lake, range(20))
+    left = range(20) if rows else range(6, 20)
+    for number in range(6):
+        if rows:
+            write_shard(lake, number, rows=rows, revision=2)
+        else:
+            lake.delete(lake.table_path(SHARD_MAPS, key(number)))
+    find(lake, left)
+    again = []
+
+    def find_again(tasks):
+        again.extend(task.key for task in tasks)
+        assert all(outcome.error is None for outcome in find_shard_neighbours(tasks, workers=1, force=True))
+
+    made = neighbours.merge_or_find_again(tasks_of(lake, left), find_again)
+    assert set(again) == {key(number) for number in (*range(6), *range(16, 20)) if number in left}
+    assert merged_rows(lake) == pairs_of_one_sort(lake, left)
+    assert made.rows_in == made.rows_kept + sum(made.rows_dropped.values())
+    again.clear()
+    assert neighbours.merge_or_find_again(tasks_of(lake, left), find_again) == made
+    assert again == []
+
+
 def test_floors_of_what_was_merged_are_not_used_once_one_of_its_shards_changed(lake):
     find(lake, range(4))
     merge(lake, range(4))
@@ -431,6 +459,19 @@ def test_a_shard_that_cannot_be_searched_fails_alone(lake, change, kind, message
     assert key(1) in str(outcomes[key(1)].task)
     assert outcomes[key(0)].error is None
     assert lake.partitions(SHARD_NEIGHBOURS) == sorted([key(0), key(2)])
+
+
+def test_a_null_vector_fails_the_shard(lake):
+    rows, made = lake.read_table(SHARD_MAPS, key(1)), lake.provenance(SHARD_MAPS, key(1))
+    place = rows.schema.get_field_index("l14_img")
+    field = rows.schema.field(place).with_nullable(True)
+    vectors = rows["l14_img"].to_pylist()
+    rows = rows.set_column(place, field, pa.array([*vectors[:3], None, *vectors[4:]], field.type))
+    lake.write_table(SHARD_MAPS, rows, made, key(1))
+    outcomes = {outcome.task.key: outcome.error for outcome in find_shard_neighbours(tasks_of(lake, [0, 1]), workers=1)}
+    assert outcomes[key(0)] is None
+    assert isinstance(outcomes[key(1)], BadShard)
+    assert "1 nulls" in str(outcomes[key(1)])
 
 
 def test_a_filter_on_a_column_that_is_not_there_fails_the_shard(lake):

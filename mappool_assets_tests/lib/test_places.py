@@ -220,7 +220,12 @@ def test_boxes_are_those_of_a_slow_comparison():
         assert found.tolist() == slow
 
 
-@pytest.mark.parametrize("bbox", [(0, 10, 10, 0), (-181, 0, 0, 1), (0, 0, 1, 91), (0, 0, 1), (0, float("nan"), 1, 1)])
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    "bbox", [(0, 10, 10, 0), (-181, 0, 0, 1), (0, 0, 1, 91), (0, 0, 1), (0, NAN, 1, 1), (0, 0, NAN, 1), (NAN, 0, 1, 1)]
+)
 def test_a_box_that_is_none_is_refused(bbox):
     with pytest.raises(BadSetting, match="west, south, east, north"):
         PlaceFilter(bbox=bbox)

@@ -118,6 +118,7 @@ def test_rows_without_id_get_one_from_what_they_say(tmp_path):
         ("title,country\nx,FR\n", "", r"no column 'name' among country, title"),
         ("name\nx\n", "?population=people", r"no column 'people' among name"),
         ("name,name\nx,y\n", "", "the column 'name' twice"),
+        ("name," + "x" * 200_000 + "\nx,y\n", "", "a header that is none"),
         ("", "", "no line with the names"),
         ("name\n", "", "0 rows"),
         ('name\n"x\n' + "y\n" * 5_000_000, "", "quotation mark that is never closed|No place is left"),
@@ -222,6 +223,15 @@ def test_populated_places_are_the_same_in_every_form(tmp_path, form):
     assert (pristina.country, pristina.country_name, pristina.population) == ("Kosovo", "Kosovo", None)
     assert pristina.alternates == ()
     assert len(pristina.place_id.removeprefix("natural_earth:")) == 16
+
+
+@pytest.mark.parametrize("geometries", [5, {"type": "Point"}, "Point", [], [5], True])
+def test_a_geometry_of_another_form_gives_no_position(tmp_path, geometries):
+    collection = {"type": "GeometryCollection", "geometries": geometries}
+    feature = {"type": "Feature", "properties": {"NAME": "Tokyo", "ADM0NAME": "Japan"}, "geometry": collection}
+    (tmp_path / "ne.geojson").write_text(json.dumps({"features": [feature]}))
+    (tokyo,) = places(f"natural_earth:{tmp_path / 'ne.geojson'}")
+    assert (tokyo.name, tokyo.latitude) == ("Tokyo", None)
 
 
 def test_another_table_is_not_natural_earth(tmp_path):

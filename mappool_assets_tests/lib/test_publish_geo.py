@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import shutil
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from huggingface_hub import DatasetCard
 from mappool_assets.lib.errors import MissingInput, SourceChanged
 from mappool_assets.lib.geo_subset import published_geo
 from mappool_assets.lib.geo_subset.geo_images import TABLE
-from mappool_assets.lib.geo_subset.published_geo import GeoConfiguration
+from mappool_assets.lib.geo_subset.published_geo import GeoConfiguration, is_behind
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.publish import publisher
 from mappool_assets.lib.publish.corpus import Corpus
@@ -25,8 +26,9 @@ from mappool_assets.lib.publish.publish_target import FolderTarget, NewFile, Pub
 from mappool_assets.lib.publish.published_files import PublishedFile, parse_record
 from mappool_assets.lib.publish.publisher import PublishReport
 from mappool_assets.lib.publish.take_down import NO_TAKE_DOWN, TakeDown
+from mappool_assets.lib.retrieval.neighbour_merge import NEIGHBOURS
 from mappool_assets_tests.geo_corpus import find_places, write_corpus_with_places, write_listed_shard
-from mappool_assets_tests.geo_lake import SHARDS, NeighbourSettings, find_neighbours
+from mappool_assets_tests.geo_lake import SHARDS, NeighbourSettings, find_neighbours, place, write_places
 from mappool_assets_tests.hub_double import HubDouble
 from mappool_assets_tests.published_lists import assert_lists_name_only_what_is_there
 from mappool_assets_tests.small_lake import folder_bytes
@@ -211,14 +213,62 @@ def test_what_is_damaged_is_mended(
     assert folder_bytes(folder) == whole
 
 
-def test_images_of_other_neighbours_are_refused_before_anything_is_sent(lake: Lake, folder: Path) -> None:
+def other_neighbours(lake: Lake) -> None:
+    find_neighbours(lake, NeighbourSettings(k=10))
+
+
+def other_prompts(lake: Lake) -> None:
+    write_places(lake, [place(number) for number in range(7, 9)])
+
+
+@pytest.mark.parametrize(
+    "change", [other_neighbours, other_prompts, lambda lake: lake.delete(f"{NEIGHBOURS}/all.parquet")]
+)
+def test_while_a_geo_subset_is_made_anew_the_one_that_is_there_is_published(
+    lake: Lake, folder: Path, tmp_path: Path, change: Callable[[Lake], None]
+) -> None:
+    assert not is_behind(lake)
     publish(lake, folder)
     before = folder_bytes(folder)
+    change(lake)
+    assert is_behind(lake)
+    assert publish(lake, folder).bytes_written == 0
+    publish(lake, tmp_path / "at once")
+    assert folder_bytes(folder) == folder_bytes(tmp_path / "at once") == before
+
+
+def test_what_was_found_in_maps_of_before_is_published_neither_before_nor_after_their_neighbours_are_found(
+    lake: Lake, folder: Path
+) -> None:
     write_listed_shard(lake, SHARDS[0], revision=2)
-    find_neighbours(lake, NeighbourSettings(k=10))
-    with pytest.raises(MissingInput, match="Materialise geo_subset/geo_images first"):
+    left = [row["uid"] for row in returned(lake) if row["shard"] != SHARDS[0]]
+    for neighbours_are_found in (False, True):
+        if neighbours_are_found:
+            find_neighbours(lake)
+        report = publish(lake, folder)
+        assert published_uids(folder) == left
+        assert f"{len(returned(lake)) - len(left)} shard changed" in (folder / "README.md").read_text()
+        assert report.rows == 120, "maps are published as they are now"
+    assert is_behind(lake)
+    find_places(lake, folder.parent / "scratch")
+    assert not is_behind(lake)
+    publish(lake, folder)
+    assert SHARDS[0] in pq.read_table(folder / GEO_FILE)["shard"].to_pylist()
+
+
+def test_images_that_do_not_say_their_maps_are_refused_before_anything_is_sent(lake: Lake, folder: Path) -> None:
+    images, made = lake.read_table(TABLE), lake.provenance(TABLE)
+    assert made is not None
+    inputs = {name: value for name, value in made.inputs.items() if name != "shard_maps"}
+    lake.write_table(TABLE, images, dataclasses.replace(made, inputs=inputs), is_ledger=True)
+    with pytest.raises(MissingInput, match="Materialise geo_subset/geo_images again"):
         publish(lake, folder)
-    assert folder_bytes(folder) == before
+    assert folder_bytes(folder) == {}
+
+
+def test_a_lake_without_images_of_places_is_not_behind(lake: Lake) -> None:
+    without_images(lake)
+    assert not is_behind(lake)
 
 
 def test_images_made_anew_meanwhile_are_refused(lake: Lake, folder: Path) -> None:

@@ -487,12 +487,13 @@ def test_a_lake_in_a_bucket_is_built_and_fetched_once(built, tmp_path):
         assert [dataclasses.asdict(entry) for entry in report.shards] == [
             dataclasses.asdict(entry) for entry in read_ledger(built)
         ]
-        fetched = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "cache").iterdir()}
+        (folder,) = (tmp_path / "cache").iterdir()
+        fetched = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
         assert len(fetched) == 8
-        stray = tmp_path / "cache" / "old.0.faiss"
+        stray = folder / "old.0.faiss"
         stray.write_bytes(b"of an index that was replaced")
         assert found_ids(remote, cache=tmp_path / "cache") == found_ids(built)
-        assert {file.name: file.stat().st_mtime_ns for file in (tmp_path / "cache").iterdir()} == fetched
+        assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == fetched
         with pytest.raises(BadSetting, match="cache"):
             opened(remote)
         entry = report.shards[0]

@@ -1,6 +1,6 @@
 """The images nearest to each prompt."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
@@ -9,10 +9,9 @@ from mappool_assets.defs.failures import as_failures
 from mappool_assets.defs.geo_subset.place_queries import place_queries
 from mappool_assets.defs.metadata import data_version, table_metadata
 from mappool_assets.defs.resources import FilterResource, GeoSubsetResource, LakeResource
-from mappool_assets.lib.retrieval.merged_neighbours import merge_neighbours
 from mappool_assets.lib.retrieval.neighbour_merge import NEIGHBOURS
 from mappool_assets.lib.retrieval.neighbour_tasks import SHARD_MAPS, NeighbourTask, neighbour_tasks
-from mappool_assets.lib.retrieval.neighbours import find_shard_neighbours
+from mappool_assets.lib.retrieval.neighbours import find_shard_neighbours, merge_or_find_again
 
 KEY = dg.AssetKey(["geo_subset", "neighbours"])
 
@@ -44,20 +43,26 @@ def neighbours(
     """One row is one of the images nearest to a prompt, of all shards, with its rank and similarity.
 
     Exact: every shard is scanned with all prompts at once, and no index is asked. Shards that were scanned before with
-    the same prompts and settings are not scanned again.
+    the same prompts and settings are not scanned again, unless maps changed so that rows of theirs move up.
     """
     with as_failures():
         shards = lake.open().partitions(SHARD_MAPS)
         tasks = neighbour_tasks(lake.open(), shards, geo_subset.neighbour_settings())
-        _scan(context, tasks, filtering.worker_count(), config.force)
-        made = merge_neighbours(tasks)
+        workers = filtering.worker_count()
+        _scan(context, tasks, workers, force=config.force)
+        made = merge_or_find_again(tasks, lambda again: _scan_again(context, again, workers))
     yield from sql_check_results(KEY, lake.open(), table=NEIGHBOURS)
     yield dg.MaterializeResult(
         metadata={**table_metadata(lake.open(), NEIGHBOURS), "shards": len(tasks)}, data_version=data_version(made)
     )
 
 
-def _scan(context: dg.AssetExecutionContext, tasks: list[NeighbourTask], workers: int, force: bool) -> None:
+def _scan_again(context: dg.AssetExecutionContext, tasks: Sequence[NeighbourTask], workers: int) -> None:
+    context.log.info(f"{len(tasks)} shards are scanned again: maps of others that they were compared with have changed")
+    _scan(context, tasks, workers, force=True)
+
+
+def _scan(context: dg.AssetExecutionContext, tasks: Sequence[NeighbourTask], workers: int, *, force: bool) -> None:
     failed = []
     for done, outcome in enumerate(find_shard_neighbours(tasks, workers=workers, force=force), start=1):
         if outcome.error is not None:

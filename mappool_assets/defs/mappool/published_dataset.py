@@ -13,7 +13,7 @@ from mappool_assets.defs.mappool.pool_shards import pool_shards
 from mappool_assets.defs.mappool.shard_maps import shard_maps
 from mappool_assets.defs.metadata import log_progress
 from mappool_assets.defs.resources import LakeResource, PublishResource, TakeDownResource
-from mappool_assets.lib.geo_subset.published_geo import GeoConfiguration
+from mappool_assets.lib.geo_subset.published_geo import GeoConfiguration, is_behind
 from mappool_assets.lib.publish.corpus import read_corpus
 from mappool_assets.lib.publish.publish_target import PublishTarget
 from mappool_assets.lib.publish.publisher import PublishReport, publish
@@ -43,7 +43,7 @@ def published_dataset(
     Only what is new or changed is sent, to a folder or to the Hub; an unchanged corpus sends nothing. Nothing is
     published while a rule is broken anywhere in the corpus. Known shards without maps yet are listed as missing, with
     the reason; what is on the take-down list leaves and stays out. The images of places, where the lake has any, are
-    the configuration `geo`.
+    the configuration `geo`, as they are, also while prompts and neighbours are being made anew.
     """
     with as_failures():
         corpus = [shard.shard for shard in read_corpus(lake.open()).shards]
@@ -79,6 +79,11 @@ def publish_corpus(
     is_dry_run: bool = False,
 ) -> PublishReport:
     """Publish the lake's corpus as the settings say, with a live count in the log."""
+    if is_behind(lake.open()):
+        context.log.warning(
+            "The images of places are published as they are; prompts or neighbours were made anew since. Materialise "
+            "geo_subset/neighbours and geo_subset/geo_images to bring them up to date."
+        )
     return publish(
         lake.open(),
         target,

@@ -41,14 +41,18 @@ class EmbeddingLists:
         Of :func:`~mappool_assets.lib.duplicates.coarse_lists.fit_centroids`.
     expected : int
         About how many vectors will be added; sets how many files there are.
+    lists_a_vector : int
+        How many lists each vector is in, where there are as many.
     """
 
-    def __init__(self, folder: Path, centroids: NDArray[np.float32], expected: int) -> None:
-        self._folder, self._centroids = folder, centroids
+    def __init__(
+        self, folder: Path, centroids: NDArray[np.float32], expected: int, lists_a_vector: int = LISTS_A_VECTOR
+    ) -> None:
+        self._folder, self._centroids, self._lists_a_vector = folder, centroids, lists_a_vector
         lists, dimension = centroids.shape
         self._record = np.dtype([("list", np.int32), ("image", np.int32), ("vector", np.float16, dimension)])
         self._waiting: list[tuple[NDArray[np.int32], NDArray[np.float16]]] = []
-        self.files = min(lists, -(-expected * LISTS_A_VECTOR * self._record.itemsize // FILE_BYTES) or 1)
+        self.files = min(lists, -(-expected * lists_a_vector * self._record.itemsize // FILE_BYTES) or 1)
 
     def add(self, images: NDArray[np.int32], vectors: NDArray[np.float16]) -> None:
         """Add vectors, in any order; an image once."""
@@ -61,7 +65,7 @@ class EmbeddingLists:
             return
         images, vectors = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
         self._waiting.clear()
-        lists = nearest_lists(vectors, self._centroids)
+        lists = nearest_lists(vectors, self._centroids, self._lists_a_vector)
         rows = np.repeat(np.arange(len(images)), lists.shape[1])
         file_of_row = lists.ravel() % self.files
         order = np.argsort(file_of_row, kind="stable")

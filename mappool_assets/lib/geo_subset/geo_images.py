@@ -39,7 +39,7 @@ from mappool_assets.lib.retrieval.row_file import RowFile, write_rows
 from mappool_assets.lib.scratch_folder import scratch_folder
 
 TABLE = "geo_subset/geo_images"
-CODE_VERSION = "1"  # raise when the same inputs would give other rows
+CODE_VERSION = "2"  # raise when the same inputs would give other rows
 
 BELOW_MINIMUM, UNSAFE, DUPLICATE, OVER_QUOTA = (
     "below_min_similarity",
@@ -96,7 +96,7 @@ def find_geo_images(
         Has ``geo_subset/neighbours``, what these were made from, and ``geo_subset/generic_queries`` where margins to
         them are wanted.
     scratch : Path
-        A folder on a local disk; takes some 5 kB an image, and DuckDB's spill, while this runs.
+        A folder on a local disk; takes some 7 kB an image, and DuckDB's spill, while this runs.
     settings : GeoSettings, optional
     safety_head : Path, optional
         As :mod:`mappool_assets.lib.geo_subset.safety_head` says.
@@ -132,7 +132,7 @@ def find_geo_images(
     if force or made is None or made.fingerprint != fingerprint(inputs):
         with scratch_folder(scratch, lake, "geo_images") as folder:
             made = _make(lake, folder, sources, chosen, inputs)
-    write_place_counts(lake, made, sources.neighbours.inputs["k"])
+    write_place_counts(lake, made, sources.neighbours)
     return made
 
 

@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mappool_assets.lib.errors import MissingInput
+from mappool_assets.lib.errors import SourceChanged
 from mappool_assets.lib.geo_subset import geo_charts, geo_images, place_counts
+from mappool_assets.lib.geo_subset.geo_sources import made_of
 from mappool_assets.lib.geo_subset.place_labels import Precision, interval, precision_section
 from mappool_assets.lib.geo_subset.place_pictures import picture_section
 from mappool_assets.lib.geo_subset.place_sections import (
@@ -89,17 +90,11 @@ def write_geo_report(
     Raises
     ------
     MissingInput
-        There are no images of places, or no place.
+        There are no images of places, or no counts of them.
+    SourceChanged
+        The counts are of other images: a run that made images anew was killed before it counted them.
     """
-    for table in (geo_images.TABLE, place_counts.TABLE):
-        if lake.provenance(table) is None:
-            raise MissingInput(
-                "There are no images of places to report on",
-                where=lake.url(table),
-                rule="a table of the lake",
-                got="nothing",
-                action=f"Materialise {geo_images.TABLE} first.",
-            )
+    _check_counts(made_of(lake, geo_images.TABLE), made_of(lake, place_counts.TABLE), lake)
     places = Places.of(lake)
     domains = Domains.of(lake, "place_domains", "images")
     precision = None if labels is None else Precision.of(lake, labels)
@@ -116,6 +111,17 @@ def write_geo_report(
     with lake.writing(PATH) as file:
         file.write_bytes(html)
     return _report(html, places, domains, precision, sections)
+
+
+def _check_counts(images: Provenance, counts: Provenance, lake: Lake) -> None:
+    if counts.inputs["geo_images"] != images.fingerprint:
+        raise SourceChanged(
+            "The counts of places are not of the images that are there",
+            where=lake.url(place_counts.TABLE),
+            rule=f"counts of the images made from {images.fingerprint}",
+            got=f"counts of images made from {counts.inputs['geo_images']}",
+            action=f"Materialise {geo_images.TABLE} again.",
+        )
 
 
 def _report(

@@ -83,6 +83,7 @@ class GeoSources:
         """What decides the images beside the settings."""
         return {
             "neighbours": self.neighbours.fingerprint,
+            "shard_maps": self.neighbours.inputs["shards"],  # so that the images are told from later maps by themselves
             "generic_queries": self.generic_id,
             "safety_head": self.head.sha256 if self.head else None,
         }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,16 @@ from mappool_assets.lib.geo_subset.geo_sources import made_of
 from mappool_assets.lib.geo_subset.settings import GeoSettings
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.places.place_queries import GENERIC_QUERIES
-from mappool_assets.lib.retrieval.merged_neighbours import merge_neighbours
 from mappool_assets.lib.retrieval.neighbour_merge import NEIGHBOURS
 from mappool_assets.lib.retrieval.neighbour_tasks import (
     QUERIES,
     SHARD_MAPS,
     NeighbourSettings,
+    NeighbourTask,
     neighbour_tasks,
     provenances,
 )
-from mappool_assets.lib.retrieval.neighbours import find_shard_neighbours
+from mappool_assets.lib.retrieval.neighbours import find_shard_neighbours, merge_or_find_again
 
 PATH = "geo_subset/manifest.json"
 FORMAT, VERSION = "mappool-assets geo subset", 1
@@ -57,9 +57,11 @@ def write_manifest(lake: Lake) -> dict[str, Any]:
     MissingInput
         There are no images of places.
     SourceChanged
-        The images are not those of the lake's neighbours, or the neighbours not those of its prompts.
+        The images are not those of the lake's neighbours, the neighbours not those of its prompts, or the counts of
+        places not those of the images.
     """
     images, neighbours, queries = (made_of(lake, table) for table in (geo_images.TABLE, NEIGHBOURS, QUERIES))
+    _check("place_counts", images.fingerprint, made_of(lake, place_counts.TABLE).inputs["geo_images"])
     _check("neighbours", images.inputs["neighbours"], neighbours.fingerprint)
     _check("place_queries", neighbours.inputs["place_queries"], queries.fingerprint)
     generic = lake.provenance(GENERIC_QUERIES) if images.inputs["generic_queries"] else None
@@ -103,6 +105,10 @@ def read_manifest(content: bytes, where: str = PATH) -> dict[str, Any]:
         raise _unreadable(where, f"{found[0]!r}, version {found[1]!r}")
     if missing:
         raise _unreadable(where, f"nothing on {', '.join(sorted(missing))}")
+    for name, expected in (("retrieval", _RETRIEVAL), ("selection", _SELECTION), ("shard_maps", None)):
+        if not isinstance(document[name], dict) or (expected and set(document[name]) != set(expected)):
+            raise _unreadable(where, f"{name} {_short(document[name])}")
+    _settings(document, where)
     return document
 
 
@@ -137,16 +143,28 @@ def repeat_geo_subset(
     shards = list(manifest["shard_maps"])
     for shard, made in zip(shards, provenances(lake, SHARD_MAPS, shards), strict=True):
         _check(f"shard_maps {shard}", manifest["shard_maps"][shard], made.fingerprint if made else None)
-    tasks = neighbour_tasks(lake, shards, NeighbourSettings(**manifest["retrieval"]))
-    for outcome in find_shard_neighbours(tasks, workers=workers):
-        if outcome.error is not None:
-            raise outcome.error
-    merge_neighbours(tasks)
-    geo_images.find_geo_images(lake, scratch, GeoSettings(**manifest["selection"]), safety_head=safety_head)
+    retrieval, selection = _settings(manifest, PATH)
+    tasks = neighbour_tasks(lake, shards, retrieval)
+    _find(tasks, workers)
+    merge_or_find_again(tasks, lambda again: _find(again, workers, force=True))
+    geo_images.find_geo_images(lake, scratch, selection, safety_head=safety_head)
     made_again = write_manifest(lake)
     for name in ("code_versions", "result"):
         _check(name, manifest[name], made_again[name])
     return made_again
+
+
+def _find(tasks: Sequence[NeighbourTask], workers: int, *, force: bool = False) -> None:
+    for outcome in find_shard_neighbours(tasks, workers=workers, force=force):
+        if outcome.error is not None:
+            raise outcome.error
+
+
+def _settings(manifest: Mapping[str, Any], where: str) -> tuple[NeighbourSettings, GeoSettings]:
+    try:
+        return NeighbourSettings(**manifest["retrieval"]), GeoSettings(**manifest["selection"])
+    except (TypeError, AttributeError) as error:  # values of another type
+        raise _unreadable(where, f"settings that are none: {error}") from error
 
 
 def _code_versions(lake: Lake) -> dict[str, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from mappool_assets.lib import sql_files
+from mappool_assets.lib.geo_subset.geo_sources import check_unchanged
 from mappool_assets.lib.lake import Lake, Provenance
 
 TABLE = "geo_subset/place_counts"
@@ -40,21 +41,28 @@ SCHEMA = pa.schema(
 )
 
 
-def write_place_counts(lake: Lake, images: Provenance, k: int) -> Provenance:
+def write_place_counts(lake: Lake, images: Provenance, neighbours: Provenance) -> Provenance:
     """Write the table, unless it was made from the same images.
 
     Parameters
     ----------
     images : Provenance
         Of ``geo_subset/geo_images``.
-    k : int
-        Images asked for with each prompt.
+    neighbours : Provenance
+        That these were made from. Its inputs hold ``k``, how many images were asked for with each prompt.
+
+    Raises
+    ------
+    SourceChanged
+        Neighbours or prompts were written anew since.
     """
+    k = neighbours.inputs["k"]
     inputs = {"geo_images": images.fingerprint, "k": k, "code_version": CODE_VERSION}
     made = lake.provenance(TABLE)
     if made is not None and made.inputs == inputs:
         return made
     rows = sql_files.run(lake, "steps/place_counts", k=k).select(SCHEMA.names).cast(SCHEMA)
+    check_unchanged(lake, neighbours)
     provenance = Provenance(inputs, len(rows), len(rows))
     lake.write_table(TABLE, rows, provenance)
     return provenance

@@ -3,6 +3,9 @@
 ``load_dataset(repository, "geo")`` reads ``geo/*.parquet``: an image of a place a row, its embeddings in the file
 ``part_*/<shard>.parquet`` of the configuration ``default``, found by ``uid``. What is taken down there is not here
 either, and neither is what was found in a shard that is not published, or was filtered anew since.
+
+All of it follows from ``geo_subset/geo_images`` alone, which tells the maps that its images were found in. While
+prompts or neighbours are being made anew, the images that are there stay published, whole and as they are.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import pyarrow.parquet as pq
 from mappool_assets.lib import sql_files
 from mappool_assets.lib.errors import MissingInput
 from mappool_assets.lib.geo_subset import geo_images
+from mappool_assets.lib.geo_subset.geo_sources import made_of
 from mappool_assets.lib.lake import Lake, fingerprint
 from mappool_assets.lib.publish.card_for_readers import table
 from mappool_assets.lib.publish.configurations import ConfigurationCard
@@ -24,6 +28,7 @@ from mappool_assets.lib.publish.corpus import Corpus
 from mappool_assets.lib.publish.publish_target import sha256_of
 from mappool_assets.lib.publish.published_files import PublishedFile
 from mappool_assets.lib.retrieval.neighbour_merge import NEIGHBOURS
+from mappool_assets.lib.retrieval.neighbour_tasks import QUERIES
 
 CONFIGURATION = "geo"
 
@@ -101,7 +106,7 @@ class GeoConfiguration:
         Raises
         ------
         MissingInput
-            There are no images of places, or not the neighbours that they come from.
+            There are no images of places, or they do not say which maps they were found in.
         """
         chosen, _ = _published_shards(lake, corpus)
         made_from = self.made_from(lake, corpus)
@@ -122,7 +127,7 @@ def count_geo(lake: Lake, corpus: Corpus) -> PublishedGeo:
     Raises
     ------
     MissingInput
-        There are no images of places, or not the neighbours that they come from.
+        There are no images of places, or they do not say which maps they were found in.
     """
     chosen, changed = _published_shards(lake, corpus)
     bound = {"chosen": chosen, "changed": changed, **_taken_down(corpus)}
@@ -136,12 +141,36 @@ def count_geo(lake: Lake, corpus: Corpus) -> PublishedGeo:
     return PublishedGeo(counted["published"], counted["places"], counted["images"], reasons)
 
 
+def is_behind(lake: Lake) -> bool:
+    """Tell whether there are images of places, but of other neighbours than the lake's, or of other prompts."""
+    images, neighbours, queries = (lake.provenance(table) for table in (geo_images.TABLE, NEIGHBOURS, QUERIES))
+    if images is None:
+        return False
+    if neighbours is None or queries is None or neighbours.fingerprint != images.inputs["neighbours"]:
+        return True
+    return queries.fingerprint != neighbours.inputs["place_queries"]
+
+
 def _published_shards(lake: Lake, corpus: Corpus) -> tuple[list[str], list[str]]:
     """Return the corpus' shards that images were found in, as they were then, and those that were filtered anew."""
     published = {shard.shard: shard.fingerprint for shard in corpus.shards}
     found_in = {name: maps for name, maps in _shards_found_in(lake).items() if name in published}
     chosen = [name for name, maps in found_in.items() if published[name] == maps]
     return chosen, [name for name, maps in found_in.items() if published[name] != maps]
+
+
+def _shards_found_in(lake: Lake) -> Mapping[str, str]:
+    """Return the shards that the images were found in, with the fingerprints of their maps."""
+    shards = made_of(lake, geo_images.TABLE).inputs.get("shard_maps")
+    if shards is None:
+        raise MissingInput(
+            "The images of places do not say which maps they were found in",
+            where=lake.url(geo_images.TABLE),
+            rule="images of this version of the code",
+            got="images of an earlier one",
+            action=f"Materialise {geo_images.TABLE} again.",
+        )
+    return shards
 
 
 def _taken_down(corpus: Corpus) -> dict[str, list[str]]:
@@ -175,20 +204,6 @@ def _writer(file: Path) -> pq.ParquetWriter:
         use_content_defined_chunking=True,
         write_page_index=True,
     )
-
-
-def _shards_found_in(lake: Lake) -> Mapping[str, str]:
-    """Return the shards that the images were found in, with the fingerprints of their maps."""
-    images, neighbours = lake.provenance(geo_images.TABLE), lake.provenance(NEIGHBOURS)
-    if images is None or neighbours is None or images.inputs["neighbours"] != neighbours.fingerprint:
-        raise MissingInput(
-            "There are no images of places that belong to the lake's neighbours",
-            where=lake.url(geo_images.TABLE),
-            rule="images made from the neighbours that are there",
-            got="none" if images is None else "images of other neighbours",
-            action=f"Materialise {geo_images.TABLE} first.",
-        )
-    return neighbours.inputs["shards"]
 
 
 def card_section(geo: PublishedGeo, repository: str) -> str:

@@ -25,12 +25,15 @@ def read_header(stream: BinaryIO, delimiter: str, *, is_quoted: bool) -> list[st
     Raises
     ------
     BadHeader
-        There is no first line, it is too long, or a name is there twice.
+        There is no first line, it or a name is too long, or a name is there twice.
     UnicodeError
         It is not UTF-8.
     """
     line = stream.readline(LONGEST_HEADER).decode("utf-8-sig").rstrip("\r\n")
-    names = next(csv.reader([line], delimiter=delimiter), []) if is_quoted else line.split(delimiter)
+    try:
+        names = next(csv.reader([line], delimiter=delimiter), []) if is_quoted else line.split(delimiter)
+    except csv.Error as error:  # a name of more than 131,072 characters
+        raise BadHeader(f"a header that is none: {error}") from error
     names = [name.strip() for name in names]
     if not line.strip() or len(line) >= LONGEST_HEADER - 4:
         raise BadHeader("no line with the names of columns")

@@ -68,7 +68,8 @@ def point_of(geometry: Any) -> tuple[float, float] | None:
     """
     if not isinstance(geometry, dict):
         return None
-    for part in geometry.get("geometries") or [geometry]:
+    collection = geometry.get("geometries")
+    for part in collection if isinstance(collection, list) and collection else [geometry]:
         coordinates = part.get("coordinates") if isinstance(part, dict) and part.get("type") == "Point" else None
         if isinstance(coordinates, list) and [type(c) in (int, float) for c in coordinates[:2]] == [True, True]:
             longitude, latitude = (float(c) if abs(c) < 1e9 else float("inf") for c in coordinates[:2])

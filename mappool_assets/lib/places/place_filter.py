@@ -102,7 +102,7 @@ def _is_box(bbox: tuple[float, ...]) -> bool:
     if len(bbox) != 4:
         return False
     west, south, east, north = bbox
-    return max(abs(west), abs(east)) <= 180 and -90 <= south <= north <= 90
+    return abs(west) <= 180 and abs(east) <= 180 and -90 <= south <= north <= 90  # false where one is NaN
 
 
 def _bad(where: str, rule: str, got: str) -> BadSetting:

@@ -120,6 +120,8 @@ def build_image_index(
         The index is of another encoder, and ``rebuild`` is not set.
     BadIndex
         The quantiser is damaged, or numbers are used up.
+    BadShard
+        A new quantiser cannot be trained, or not be measured, with what the maps hold.
     """
     ledger, report = read_ledger(lake), IndexReport()
     present = [shard for shard in ledger if not shard.is_removed]

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mappool_assets.lib.lake import Lake, Provenance
-from mappool_assets.lib.retrieval.calibration import LEAST_RECALL
+from mappool_assets.lib.retrieval.calibration import LEAST_RECALL, Probes
 from mappool_assets.lib.retrieval.index_ledger import IndexedShard, read_ledger
 from mappool_assets.lib.retrieval.index_places import file_sizes
 from mappool_assets.lib.retrieval.index_probes import draw_probes, true_neighbours
@@ -19,6 +17,7 @@ from mappool_assets.lib.retrieval.inverted_lists import imbalance_factor
 from mappool_assets.lib.retrieval.neighbour_tasks import SHARD_MAPS
 from mappool_assets.lib.retrieval.quantiser_store import IndexFigures
 from mappool_assets.lib.retrieval.row_file import stream_sha256
+from mappool_assets.lib.retrieval.row_similarity import exact_similarities
 from mappool_assets.lib.retrieval.search import ImageSearch
 from mappool_assets.lib.retrieval.shard_vectors import choose_rows, maps_made_from, read_rows
 from mappool_assets.lib.row_blocks import Float32, as_float32
@@ -43,7 +42,7 @@ class IndexFault:
 
 @dataclass(frozen=True)
 class Recall:
-    """Share of the true k nearest images that a search finds, mean over the probes of a kind."""
+    """Share of the true k nearest images that a search finds, mean over the probes of a kind; NaN without any."""
 
     k: int
     images: float
@@ -51,8 +50,8 @@ class Recall:
 
     @property
     def is_enough(self) -> bool:
-        """Whether both are what an index must reach."""
-        return min(self.images, self.texts) >= LEAST_RECALL
+        """Whether what was measured is what an index must reach."""
+        return not (self.images < LEAST_RECALL or self.texts < LEAST_RECALL)
 
 
 @dataclass(frozen=True)
@@ -157,24 +156,21 @@ def measured_recall(
     Parameters
     ----------
     ks : iterable of int
-        At least 2. Beyond a fortieth of the rows the search is exact anyway; k beyond all rows is left out.
+        At least 2. Beyond a fortieth of the rows the search is exact anyway; k beyond all rows that can be found is
+        left out.
     probes : int
         Of each kind, about: images of the index, where finding the probe itself does not count, and captions;
         others than those that the calibration took.
     texts : float32 array of shape (q, d), optional
         Unit vectors to use instead of captions, for instance those of ``place_queries``.
     """
-    wanted = [k for k in ks if k < search.rows]
+    wanted = [k for k in ks if k < sum(shard.rows_indexed for shard in search.shards)]
     if not wanted:
         return []
     images, captions = draw_probes(lake, search, probes, max(wanted), seed)
-    if texts is None:
-        texts, nearest = captions.queries, captions.nearest
-    else:
-        nearest = true_neighbours(search, texts, max(wanted))
-    of_texts = _Truth(texts, search.ids_of(nearest), np.full(len(texts), -1))
-    of_images = _Truth(images.queries, search.ids_of(images.nearest), search.ids_of(images.own))
-    return [Recall(k, _share_found(search, of_images, k), _share_found(search, of_texts, k)) for k in wanted]
+    if texts is not None:
+        captions = Probes(texts, true_neighbours(search, texts, max(wanted)), np.full(len(texts), -1))
+    return [Recall(k, _share_found(search, images, k), _share_found(search, captions, k)) for k in wanted]
 
 
 def list_drift(search: ImageSearch, figures: IndexFigures) -> ListDrift | None:
@@ -195,20 +191,18 @@ def _differences(shard: IndexedShard, maps: Provenance, sizes: Mapping[str, int]
             yield IndexFault(shard.shard, f"{path} of {expected[path]} bytes", f"{sizes.get(path, 'no')} bytes")
 
 
-class _Truth(NamedTuple):
-    """Queries, the ids of their nearest rows, best first, and the id that is the query itself, or -1."""
-
-    queries: Float32
-    nearest: NDArray[np.int64]
-    own: NDArray[np.int64]
-
-
-def _share_found(search: ImageSearch, truth: _Truth, k: int) -> float:
+def _share_found(search: ImageSearch, probes: Probes, k: int) -> float:
+    # Not which ids are found counts but how near these are: a copy of an image, which ties with it, is as good.
     shares = []
-    for query, nearest, own in zip(*truth, strict=True):
-        found, truth = search.search(query[np.newaxis], k)[0].ids, nearest[:k]
-        shares.append(np.isin(truth[truth != own], found).mean())
-    return float(np.mean(shares))
+    for query, nearest, own in zip(probes.queries, search.ids_of(probes.nearest[:, :k]), probes.own, strict=True):
+        least = exact_similarities(query, search.vectors(nearest[-1:]))[0]
+        found = search.search(query[np.newaxis], k)[0]
+        is_hit = found.similarities >= least
+        if own >= 0:
+            is_hit &= found.ids != search.ids_of(own[np.newaxis])
+        wanted = len(nearest) - (own >= 0)
+        shares.append(min(int(is_hit.sum()), wanted) / wanted)
+    return float(np.mean(shares)) if shares else float("nan")
 
 
 def _cosines(one: Float32, other: Float32) -> Float32:

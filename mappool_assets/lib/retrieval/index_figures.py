@@ -17,6 +17,8 @@ from mappool_assets.lib.retrieval.inverted_lists import imbalance_factor
 from mappool_assets.lib.retrieval.open_index import open_shards
 from mappool_assets.lib.retrieval.quantiser import SEED, Quantiser
 from mappool_assets.lib.retrieval.quantiser_store import IndexFigures
+from mappool_assets.lib.retrieval.shard_index import bad_maps
+from mappool_assets.lib.retrieval.shard_vectors import TEXT_VECTOR
 
 MEASURED_ROWS = 1_000_000  # of a larger index some shards stand for all: the scan for the true neighbours is the cost
 # Among more rows the nearest k lie in fewer lists, but more rows are nearly as near, so that the depth that a recall
@@ -32,6 +34,11 @@ def measure_index(lake: Lake, shards: Sequence[IndexedShard], quantiser: Quantis
     ----------
     cache : Path or None
         For a lake that is no folder, where the index's files are kept; None fetches them to a folder that is deleted.
+
+    Raises
+    ------
+    BadShard
+        No caption that was drawn has a vector: what searches for texts find cannot be measured.
     """
     order = np.random.default_rng(SEED).permutation(len(shards))
     ends = np.cumsum([shards[number].rows for number in order])
@@ -43,7 +50,12 @@ def measure_index(lake: Lake, shards: Sequence[IndexedShard], quantiser: Quantis
         k = largest_k(search.lists.rows)
         if k is None:
             return IndexFigures(search.lists.rows, factor, ())  # too few to need the lists
-        calibrated = calibrate(search.lists, *draw_probes(lake, search, most_probes(), k, SEED))
+        images, texts = draw_probes(lake, search, most_probes(), k, SEED)
+        if not len(texts.queries):
+            raise bad_maps(
+                some[0].shard, f"captions with a direction in {TEXT_VECTOR}", "zero or not finite, as others'"
+            )
+        calibrated = calibrate(search.lists, images, texts)
     return IndexFigures(int(ends[-1]), factor, tuple(_deepened(entry, ends[-1] / search.rows) for entry in calibrated))
 
 

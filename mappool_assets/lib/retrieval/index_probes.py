@@ -20,7 +20,7 @@ def draw_probes(lake: Lake, search: ImageSearch, count: int, k: int, seed: int) 
     Parameters
     ----------
     count : int
-        Of each kind; fewer where there are fewer.
+        Of each kind; fewer where fewer have a vector with a direction.
     k : int
         Less than the index's rows.
 
@@ -28,7 +28,7 @@ def draw_probes(lake: Lake, search: ImageSearch, count: int, k: int, seed: int) 
     -------
     images, texts : Probes
     """
-    images, own = _drawn_images(lake, search, count, seed)
+    images, own = _drawn_images(search, count, seed)
     texts = _drawn_texts(lake, search, count, seed + 1)
     nearest = true_neighbours(search, np.concatenate([images, texts]), k + 1)
     return (
@@ -40,16 +40,16 @@ def draw_probes(lake: Lake, search: ImageSearch, count: int, k: int, seed: int) 
 def true_neighbours(search: ImageSearch, queries: Float32, k: int) -> NDArray[np.int64]:
     """Return the positions (q, k) of each query's nearest rows, best first, by a scan that knows nothing of lists."""
     blocks = (RowBlock(start, rows) for start, rows in search.row_blocks())
-    return exact_scan(queries, blocks, k).nearest.row.reshape(len(queries), -1)
+    found = exact_scan(queries, blocks, k).nearest.row
+    return found.reshape(len(queries), len(found) // max(len(queries), 1))
 
 
-def _drawn_images(lake: Lake, search: ImageSearch, count: int, seed: int) -> tuple[Float32, NDArray[np.int64]]:
+def _drawn_images(search: ImageSearch, count: int, seed: int) -> tuple[Float32, NDArray[np.int64]]:
     chosen = choose_rows({shard.shard: shard.rows for shard in search.shards}, count, seed)
-    first = {shard.shard: shard.first_position for shard in search.shards}
-    positions = np.concatenate([first[shard] + rows for shard, rows in chosen.items()])
-    queries, has_direction = unit_rows(np.concatenate([read_rows(lake, *item) for item in chosen.items()]))
+    ids = np.concatenate([shard.ids(chosen[shard.shard]) for shard in search.shards if shard.shard in chosen])
+    queries, has_direction = unit_rows(search.vectors(ids))
     some = _some(len(queries), count, seed)
-    return queries[some], positions[has_direction][some]
+    return queries[some], search.positions_of(ids)[has_direction][some]
 
 
 def _drawn_texts(lake: Lake, search: ImageSearch, count: int, seed: int) -> Float32:

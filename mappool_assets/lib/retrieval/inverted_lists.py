@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,25 +135,62 @@ class StackedLists:
         positions = self._index.search(rotated, depth, params=settings)[1][0]
         return positions[positions >= 0]
 
+    def nearest_lists(self, query: Float32) -> NDArray[np.int64]:
+        """Return the numbers of all lists, in the order in which a search for a query (d,) looks into them."""
+        rotated = self.quantiser.rotation.turned(query[np.newaxis])
+        return self._centroids.search(rotated, self.quantiser.lists)[1][0]
+
+    def members(self) -> ListMembers:
+        """Return which list each row is in; 8 bytes a row."""
+        sizes = self.sizes()
+        positions = np.concatenate([self._positions_in(number, size) for number, size in enumerate(sizes.tolist())])
+        order = np.argsort(positions)
+        numbers = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+        return ListMembers(positions[order].astype(np.uint32), numbers[order])
+
     def decoded(self, positions: NDArray[np.int64]) -> Float32:
         """Return what the codes say of some rows (m, d), at length 1 about; NaN for rows that cannot be found."""
         decoded = np.full((len(positions), self.quantiser.dimension), np.nan, dtype=np.float32)
         order = np.argsort(positions)
         for number, size in enumerate(self.sizes().tolist()):
-            if not size:
-                continue
-            ids = self._stack.get_ids(number)
-            of_list = np.array(faiss.rev_swig_ptr(ids, size))
-            self._stack.release_ids(number, ids)
+            of_list = self._positions_in(number, size)
             place = np.searchsorted(positions, of_list, sorter=order)
             wanted = order[np.minimum(place, len(order) - 1)]
             for offset in np.flatnonzero(positions[wanted] == of_list).tolist():
                 self._index.reconstruct_from_offset(number, offset, faiss.swig_ptr(decoded[wanted[offset]]))
         return self.quantiser.rotation.turned_back(decoded)
 
+    def _positions_in(self, number: int, size: int) -> NDArray[np.int64]:
+        """Return the positions of a list's rows."""
+        if not size:
+            return np.empty(0, dtype=np.int64)
+        ids = self._stack.get_ids(number)
+        members = np.array(faiss.rev_swig_ptr(ids, size))
+        self._stack.release_ids(number, ids)
+        return members
+
     def sizes(self) -> NDArray[np.int64]:
         """Return the number of rows in each list."""
         return np.array([self._stack.list_size(number) for number in range(self.quantiser.lists)])
+
+
+class ListMembers(NamedTuple):
+    """Which list each row is in.
+
+    Attributes
+    ----------
+    positions : uint32 array of shape (n,)
+        Of the rows that can be found, ascending.
+    numbers : int32 array of shape (n,)
+        Of their lists.
+    """
+
+    positions: NDArray[np.uint32]
+    numbers: NDArray[np.int32]
+
+    def numbers_of(self, positions: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return the lists of rows that can be found."""
+        return self.numbers[np.searchsorted(self.positions, positions.astype(np.uint32))]
 
 
 def imbalance_factor(sizes: Iterable[int]) -> float:

@@ -35,7 +35,15 @@ from mappool_assets.lib.retrieval.similarity_floors import Floors, no_floors, re
 
 
 class FloorTooHigh(MappoolError):
-    """Shards whose floors the neighbours found do not bear out: rows that belong to the nearest may be missing."""
+    """Shards whose floors the neighbours found do not bear out: rows that belong to the nearest may be missing.
+
+    Attributes
+    ----------
+    shards : tuple of str
+        Their keys; with these found again, forced, a merge goes through.
+    """
+
+    shards: tuple[str, ...] = ()
 
 
 def merge_neighbours(tasks: Sequence[NeighbourTask]) -> Provenance:
@@ -148,13 +156,15 @@ def _check_floors(task: NeighbourTask, new: dict[str, Provenance], counts: NDArr
     }
     shards = [key for key, part in new.items() if is_too_high[part.inputs["floors"]]]
     if shards:
-        raise FloorTooHigh(
+        error = FloorTooHigh(
             "Shards were scanned with floors that other shards' maps no longer bear out",
             where=SHARD_NEIGHBOURS,
             rule="k neighbours, for every prompt, that reach the shards' floors",
             got=f"fewer, with {len(shards):,} shards: {_some(shards)}",
-            action="Find the neighbours of all shards of this merge again, forced.",
+            action="Find the neighbours of these shards again, forced.",
         )
+        error.shards = tuple(shards)
+        raise error
 
 
 def _some(shards: list[str]) -> str:

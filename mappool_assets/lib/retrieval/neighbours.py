@@ -1,18 +1,19 @@
 """The prompts' nearest rows in many shards, found by a scan of all of them.
 
 The steps: :func:`~mappool_assets.lib.retrieval.neighbour_tasks.neighbour_tasks` says what is to be done, this module
-does it shard by shard, and :func:`~mappool_assets.lib.retrieval.merged_neighbours.merge_neighbours` makes one table.
+does it shard by shard, and :func:`~mappool_assets.lib.retrieval.merged_neighbours.merge_neighbours` makes one table;
+where maps lost rows since, :func:`merge_or_find_again` has some shards scanned again before.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from mappool_assets.lib.lake import Lake
-from mappool_assets.lib.retrieval.merged_neighbours import merged_floors
+from mappool_assets.lib.lake import Lake, Provenance
+from mappool_assets.lib.retrieval.merged_neighbours import FloorTooHigh, merge_neighbours, merged_floors
 from mappool_assets.lib.retrieval.neighbour_merge import BATCH_ROWS
 from mappool_assets.lib.retrieval.neighbour_tasks import QUERIES, SHARD_NEIGHBOURS, NeighbourTask, stored_neighbours
 from mappool_assets.lib.retrieval.shard_neighbours import ShardNeighbours, find_neighbours
@@ -54,6 +55,26 @@ def find_shard_neighbours(
         known = read_floors(tasks[0].lake, (made.inputs["floors"] for made in stored if made), queries)
         floors = np.maximum(known, merged_floors(tasks[0], queries))
     yield from _find_in_waves(pending, floors, workers)
+
+
+def merge_or_find_again(
+    tasks: Sequence[NeighbourTask], find_again: Callable[[Sequence[NeighbourTask]], None]
+) -> Provenance:
+    """Merge the neighbours found; those of shards whose floors prove too high are found again first.
+
+    Parameters
+    ----------
+    tasks : sequence of NeighbourTask
+        As for :func:`~mappool_assets.lib.retrieval.merged_neighbours.merge_neighbours`, whose errors come through.
+    find_again : callable
+        Called with some of the tasks where need be; finds their neighbours with ``force``, and raises where it cannot.
+    """
+    try:
+        return merge_neighbours(tasks)
+    except FloorTooHigh as error:
+        shards = set(error.shards)
+    find_again([task for task in tasks if task.key in shards])
+    return merge_neighbours(tasks)
 
 
 def _find_in_waves(

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from mappool_assets.lib.classifier_store import classifier_record
 from mappool_assets.lib.errors import BadModel, BadSetting, MissingInput
-from mappool_assets.lib.lake import Lake, replacing
+from mappool_assets.lib.lake import Lake, fingerprint, replacing
 from mappool_assets.lib.retrieval.calibration import Calibrated
 from mappool_assets.lib.retrieval.index_ledger import INDEX_SHARDS, BadIndex, IndexedShard, read_ledger
 from mappool_assets.lib.retrieval.inverted_lists import ShardLists, StackedLists
+from mappool_assets.lib.retrieval.neighbour_tasks import SHARD_MAPS
 from mappool_assets.lib.retrieval.quantiser import Quantiser, damaged
 from mappool_assets.lib.retrieval.quantiser_store import read_figures, read_quantiser
 from mappool_assets.lib.retrieval.row_file import RowFile, file_sha256
@@ -32,8 +34,8 @@ def open_index(lake: Lake, *, encoder_id: str, cache: Path | None = None) -> Ima
     encoder_id : str
         What the queries are made with.
     cache : Path, optional
-        A folder of this machine for the index files of a lake that is none. Those that are there already are used;
-        files there that the index does not have are deleted.
+        A folder of this machine for the index files of lakes that are none, each in a folder of its own. Those that
+        are there already are used; those of the lake that its index does not have any more are deleted.
 
     Raises
     ------
@@ -61,7 +63,7 @@ def open_index(lake: Lake, *, encoder_id: str, cache: Path | None = None) -> Ima
     quantiser, calibrated = _quantiser_of(lake, shards)
     search = open_shards(lake, ledger, quantiser, calibrated, cache)
     if cache is not None and not lake.is_local:
-        _sweep(cache, shards)
+        _sweep(_folder_of(lake, cache), shards)
     return search
 
 
@@ -73,7 +75,8 @@ def open_shards(
     cache: Path | None,
 ) -> ImageSearch:
     """Open given shards as one index; errors as of :func:`open_index`."""
-    shards = [shard for shard in ledger if not shard.is_removed]
+    # By position: of copies of an image, which tie, lists then propose those that an exact scan finds first.
+    shards = sorted((s for s in ledger if not s.is_removed), key=lambda s: s.first_position)
 
     def opened(shard: IndexedShard) -> tuple[RowFile, ShardLists | None]:
         return _rows_of(lake, shard, cache), _lists_of(lake, shard, quantiser, cache)
@@ -95,6 +98,27 @@ def check_encoder(shards: Sequence[IndexedShard], encoder_id: str) -> None:
             rule=f"{encoder_id}, the queries' encoder",
             got=", ".join(others),
             action="Set the index's encoder, or build the image index anew.",
+        )
+
+
+def check_maps_encoder(lake: Lake, encoder_id: str) -> None:
+    """Raise :class:`BadModel` where the classifier, which chose the maps by their vectors, is of another encoder.
+
+    Nothing else tells what made the maps' vectors: an index of them under another encoder's id would answer, wrongly.
+
+    Raises
+    ------
+    MissingInput
+        The lake has no classifier.
+    """
+    found = classifier_record(lake).classifier.encoder_id
+    if found != encoder_id:
+        raise BadModel(
+            "Maps and index are of different encoders",
+            where=lake.url(SHARD_MAPS),
+            rule=f"{encoder_id}, the index's encoder",
+            got=f"{found}, the encoder of the classifier that chose the maps",
+            action="Set the encoder of the pool and its classifier.",
         )
 
 
@@ -162,13 +186,18 @@ def _local(lake: Lake, path: str, size: int, sha256: str, cache: Path | None) ->
             got="none",
             action="Name a folder with room for all rows, 1.5 kB each.",
         )
-    file = cache / Path(path).name
+    file = _folder_of(lake, cache) / Path(path).name
     if not file.is_file() or file.stat().st_size != size:
         with replacing(file) as temporary:
             found = _fetched(lake, path, temporary)
             if found != sha256:
                 raise damaged(lake.url(path), f"sha256 {sha256}, the ledger's", found)
     return file
+
+
+def _folder_of(lake: Lake, cache: Path) -> Path:
+    """Return where a lake's files are kept: a service may have indexes of several lakes, and sweeps those it opens."""
+    return cache / fingerprint({"lake": lake.url(""), "endpoint": lake.s3_endpoint})
 
 
 def _fetched(lake: Lake, path: str, target: Path) -> str:
@@ -180,8 +209,8 @@ def _fetched(lake: Lake, path: str, target: Path) -> str:
     return file_sha256(target)
 
 
-def _sweep(cache: Path, shards: Sequence[IndexedShard]) -> None:
+def _sweep(folder: Path, shards: Sequence[IndexedShard]) -> None:
     wanted = {Path(path).name for shard in shards for path in shard.paths}
-    for file in cache.iterdir():
+    for file in folder.iterdir():
         if file.suffix in {".faiss", ".npy"} and file.name not in wanted:
             file.unlink(missing_ok=True)

@@ -161,10 +161,7 @@ class ImageSearch:
 
     def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float16]:
         """Return the stored rows (m, d) of ids of this index, in their order, for instance to find duplicates."""
-        ordinals, rows = np.divmod(ids, ORDINAL_STEP)
-        by_ordinal = np.argsort(self._ordinals)
-        place = by_ordinal[np.searchsorted(self._ordinals, ordinals, sorter=by_ordinal)]
-        positions = self._starts[place] + rows
+        positions = self.positions_of(ids)
         order = np.argsort(positions)
         taken = np.empty((len(ids), self.dimension), dtype=np.float16)
         taken[order] = self._take(positions[order])
@@ -220,6 +217,13 @@ class ImageSearch:
                 for number in used
             ]
         return np.concatenate([np.empty((0, self.dimension), dtype=np.float16), *parts])
+
+    def positions_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the positions of ids of this index."""
+        ordinals, rows = np.divmod(ids, ORDINAL_STEP)
+        by_ordinal = np.argsort(self._ordinals)
+        place = by_ordinal[np.searchsorted(self._ordinals, ordinals, sorter=by_ordinal)]
+        return self._starts[place] + rows
 
     def ids_of(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the ids of rows by position."""

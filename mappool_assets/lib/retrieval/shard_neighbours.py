@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mappool_assets.lib.errors import BadModel, MissingInput, SourceChanged
+from mappool_assets.lib.errors import BadModel, BadShard, MissingInput, SourceChanged
 from mappool_assets.lib.lake import PROVENANCE_KEY, Lake, Provenance
 from mappool_assets.lib.retrieval.exact_scan import NOT_FINITE, ZERO, RowBlock, Scan, exact_scan
 from mappool_assets.lib.retrieval.metadata_filter import RowFilter
@@ -82,6 +82,8 @@ def find_neighbours(task: NeighbourTask) -> ShardNeighbours:
     ------
     MissingInput
         The shard has no maps.
+    BadShard
+        A vector is null.
     BadModel
         The shard was filtered by another classifier than the lake's, so that its encoder is not known; or its vectors
         are of another width than the prompts'.
@@ -100,13 +102,13 @@ def find_neighbours(task: NeighbourTask) -> ShardNeighbours:
         chosen = task.settings.row_filter
         is_wanted = None if chosen is None else RowFilter.parse(chosen).mask_of_file(file)
         least = np.maximum(floors, minimum)
-        scan = exact_scan(queries, _blocks(file, is_wanted), task.settings.k, least_similarity=least)
+        scan = exact_scan(queries, _blocks(file, is_wanted, task.key), task.settings.k, least_similarity=least)
         provenance = _provenance(task, file.metadata.num_rows, scan, is_floored=floors > minimum)
         _write(task, scan.nearest, file.read(columns=["uid"])["uid"], provenance)
     return ShardNeighbours.of(task, provenance, is_reused=False)
 
 
-def _blocks(file: pq.ParquetFile, is_wanted: NDArray[np.bool_] | None) -> Iterator[RowBlock]:
+def _blocks(file: pq.ParquetFile, is_wanted: NDArray[np.bool_] | None, shard: str) -> Iterator[RowBlock]:
     """Yield row groups, joined to blocks, without blocks of which no row is wanted."""
     start, rows, groups = 0, 0, list[int]()
     for group in range(file.num_row_groups):
@@ -116,7 +118,10 @@ def _blocks(file: pq.ParquetFile, is_wanted: NDArray[np.bool_] | None) -> Iterat
             continue
         wanted = None if is_wanted is None else is_wanted[start : start + rows]
         if wanted is None or wanted.any():
-            yield RowBlock(start, as_matrix(file.read_row_groups(groups, columns=[VECTOR])[VECTOR]), wanted)
+            vectors = file.read_row_groups(groups, columns=[VECTOR])[VECTOR]
+            if vectors.null_count:
+                raise _null_vectors(shard, vectors.null_count)
+            yield RowBlock(start, as_matrix(vectors), wanted)
         start, rows, groups = start + rows, 0, []
 
 
@@ -187,6 +192,16 @@ def _check_unchanged(file: pq.ParquetFile, fingerprint: str | None, where: str) 
             got=f"one made from {found}",
             action="Find the neighbours again.",
         )
+
+
+def _null_vectors(shard: str, count: int) -> BadShard:
+    return BadShard(
+        "A shard's maps cannot be searched",
+        where=f"{VECTOR} of {shard}",
+        rule="a vector in each row",
+        got=f"{count} nulls",
+        action=f"Materialise its partition of {SHARD_MAPS} again.",
+    )
 
 
 def _check_width(file: pq.ParquetFile, dimension: int, task: NeighbourTask) -> None:

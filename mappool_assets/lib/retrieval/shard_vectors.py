@@ -63,10 +63,7 @@ def vector_blocks(file: pq.ParquetFile, shard: str, column: str = IMAGE_VECTOR) 
         rows += file.metadata.row_group(group).num_rows
         if rows < BLOCK_ROWS and group + 1 < file.num_row_groups:
             continue
-        vectors = file.read_row_groups(groups, columns=[column])[column]
-        if vectors.null_count:
-            raise _bad_vectors(shard, column, "a vector in each row", f"{vectors.null_count} nulls")
-        yield as_matrix(vectors)
+        yield _checked(file.read_row_groups(groups, columns=[column])[column], shard, column)
         rows, groups = 0, []
 
 
@@ -110,15 +107,25 @@ def choose_rows(shard_rows: Mapping[str, int], count: int, seed: int) -> dict[st
 
 
 def read_rows(lake: Lake, shard: str, rows: NDArray[np.int64], column: str = IMAGE_VECTOR) -> NDArray[np.float16]:
-    """Return the vectors of some rows of a shard, given in ascending order; errors as of :func:`vector_blocks`."""
-    start = 0
+    """Return the vectors of some rows of a shard, given in ascending order; errors as of :func:`vector_blocks`.
+
+    Row groups in which none of them lies are not read.
+    """
     with lake.open_table(SHARD_MAPS, shard) as file:
         parts = [np.empty((0, vector_width(file, shard, column)), dtype=np.float16)]
-        for block in vector_blocks(file, shard, column):
-            of_block = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + len(block))]
-            parts.append(block[of_block - start])
-            start += len(block)
+        ends = np.cumsum([file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)])
+        groups = np.searchsorted(ends, rows, side="right")
+        for group in np.unique(groups).tolist():
+            vectors = _checked(file.read_row_group(group, columns=[column])[column], shard, column)
+            start = ends[group] - len(vectors)
+            parts.append(vectors[rows[groups == group] - start])
     return np.concatenate(parts)
+
+
+def _checked(vectors: pa.ChunkedArray, shard: str, column: str) -> NDArray[np.float16]:
+    if vectors.null_count:
+        raise _bad_vectors(shard, column, "a vector in each row", f"{vectors.null_count} nulls")
+    return as_matrix(vectors)
 
 
 def _bad_vectors(shard: str, column: str, rule: str, got: str) -> BadShard:
