@@ -74,6 +74,18 @@ def test_images_are_taken_one_at_a_time(encoder):
     assert len(encoder.embed_images(tracked())) == 9
 
 
+def test_of_what_is_long_and_narrow_the_middle_alone_is_prepared(encoder):
+    """Resized whole, these would be 2.5 GB and 75 GB."""
+    middle = Image.effect_noise((1000, 10), 60).convert("RGB")
+    for size in ((1_000_000, 10), (1002, 10)):
+        long = Image.new("RGB", size, "red")
+        long.paste(middle, ((size[0] - 1000) // 2, 0))
+        upright = long.transpose(Image.Transpose.ROTATE_90)
+        expected = encoder.embed_images([middle, middle.transpose(Image.Transpose.ROTATE_90)])
+        np.testing.assert_array_equal(encoder.embed_images([long, upright]), expected)
+    assert encoder.embed_images([Image.new("RGB", (2_500_000, 1))]).shape == (1, encoder.dimension)
+
+
 def test_long_texts_are_cut(encoder):
     assert encoder.embed_texts(["map " * 500]).shape == (1, 64)
 

@@ -171,6 +171,33 @@ def test_images_that_cannot_be_read_are_said(lake: Lake) -> None:
     assert "not readable" in page.words
 
 
+def test_one_is_told_of_as_one(tmp_path: Path) -> None:
+    assert "1 images" not in (words := words_of_a_few_places(tmp_path))
+    assert "1 image, fetched." in words
+    assert "images, all of them fetched." in words
+    assert "1 has none." in words
+    assert "Countries" not in words, "no place has one"
+
+
+def words_of_a_few_places(folder: Path) -> str:
+    """Return the words of a page of six places without countries, of which one has no image and one has one."""
+    lake = Lake(str(folder / "lake"))
+    write_classifier(lake)
+    write_places(lake, [place(number, country=None) for number in range(1, 7)])
+    write_shard(lake, SHARDS[0], 12)
+    find_neighbours(lake, NeighbourSettings(k=12), SHARDS[:1])
+    find_geo_images(lake, folder / "scratch")
+    write_images(lake, SHARDS[0], ["ok"] * 12)
+    counts = [row["returned"] for row in lake.read_table("geo_subset/place_counts").to_pylist()]
+    assert counts.count(0) == counts.count(1) == 1, counts
+    write_geo_report(lake)
+    return Read(lake.read_bytes(PATH).decode()).words
+
+
+def test_a_places_name_is_written_in_its_own_direction(written: tuple[GeoReport, bytes]) -> None:
+    assert "<h3><bdi>東京 {{ 7 * 7 }}</bdi></h3>" in written[1].decode()
+
+
 def test_places_without_any_image_have_a_page(lake: Lake, tmp_path: Path) -> None:
     find_neighbours(lake, NeighbourSettings(k=30, min_similarity=1.0), SHARDS[:2])
     find_geo_images(lake, tmp_path / "scratch")
@@ -247,6 +274,13 @@ def test_a_chart_takes_colours_and_font_from_the_page_and_nothing_from_elsewhere
     assert re.findall(r"(?<!\()#[0-9a-fA-F]{6}\b", svg) == [], "a colour of its own"
     assert re.findall(r'(?:href|src)="(?!#)[^"]*"', svg) == []
     assert len(svg) < 700_000
+
+
+@pytest.mark.parametrize("most", [1, 2, 20, 40, 1000])
+def test_images_of_a_place_are_whole_numbers(most: int) -> None:
+    axes = geo_charts.yields_chart(RANDOM.integers(0, most, 75)).axes[0]
+    assert all(float(tick).is_integer() for tick in axes.get_xticks())
+    assert len(axes.get_xticks()) <= 11
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,11 @@ from mappool_assets_tests.small_lake import A, B, write_maps
 
 ROWS = 130
 HOSTILE_CAPTION = '<img src=x onerror="document.title=\'broken\'"><script>document.title="broken"</script> A map'
+HEBREW_CAPTION = "מפת ירושלים, 1912!"
 CAPTIONS = (
     "Plan of the city of Köln and its surroundings, with the fortifications of the last century",
     "Subway map", "Nautical chart of the harbour, soundings in fathoms", "Carte géologique de la France au millionième",
-    "Map of Midtown East, New York", "地図 東京都心部", "",
+    "Map of Midtown East, New York", "地図 東京都心部", HEBREW_CAPTION, "",
 )  # fmt: skip
 SIZES = ((800, 600), (1200, 500), (500, 800), (640, 640), (300, 900), (1600, 700), (900, 650))
 

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 
@@ -31,16 +32,26 @@ def test_it_starts_answers_and_stops(small_index, here):
             if found := re.search(r"running on (http://127\.0\.0\.1:\d+)", line):
                 break
         assert requests.get(found[1] + "/indices-list", timeout=20).json() == ["old", "new"]
-        answer = requests.post(found[1] + "/knn-service", data='{"text": "a private matter"}', timeout=20)
+        answer = requests.post(found[1] + "/knn-service", data='{"text": "a private matter"}', timeout=60)
         assert len(answer.json()) == 40
         process.send_signal(signal.SIGTERM)
         log = process.stderr.read()
         assert process.wait(20) in (0, -signal.SIGTERM)
         assert "knn 200" in log
         assert "private" not in log
+        assert "root" not in log, "open_clip's own steps"
     finally:
         process.kill()
         process.wait()
+
+
+def test_an_address_that_is_taken_is_told(small_index, here, capsys, monkeypatch):
+    monkeypatch.setenv("MAPPOOL_ENCODER_MODEL", small_index.encoder.model)
+    monkeypatch.setenv("MAPPOOL_ENCODER_PRETRAINED", "")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert main(["serve", "--port", port, "--device", "cpu", "--index", f"maps={small_index.lake.root}"]) == 1
+    assert f"cannot listen there [127.0.0.1, port {port}]" in capsys.readouterr().err
 
 
 def test_without_an_index_it_says_what_to_make(here, capsys):

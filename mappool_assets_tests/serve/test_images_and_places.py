@@ -1,5 +1,7 @@
 """Images from our own store, and the places that images were found for."""
 
+import concurrent.futures
+
 import pyarrow as pa
 import pytest
 
@@ -79,6 +81,17 @@ def test_images_that_are_gone_are_an_error_of_the_lake(with_images):
         with lake.writing(tar) as file:
             file.write_bytes(content)
     assert with_images.get("/image/0").status_code == 200
+
+
+def test_pictures_that_are_read_slowly_keep_no_search_waiting(with_images):
+    index = with_images.service.catalogue.get("maps")
+    with concurrent.futures.ThreadPoolExecutor(4) as pool, index.images._lock:  # as while an archive is gone through
+        asked = [pool.submit(with_images.get, f"/image/{image}") for image in (0, 1, 3, 5)]
+        while "mappool_requests_in_flight 4.0" not in with_images.get("/metrics").text:
+            pass
+        assert len(found(with_images)) == 12
+        assert not any(one.done() for one in asked)
+    assert all(one.result().status_code == 200 for one in asked)
 
 
 def test_a_lake_without_places_and_images_has_none(served):

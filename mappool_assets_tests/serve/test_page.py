@@ -1,54 +1,15 @@
-"""The search page in a real browser: what people see, click and type."""
+"""The search page in a real browser: what people see and click."""
 
 import base64
 
 import pytest
 
-from mappool_assets_tests import loopback_server
 from mappool_assets_tests.labelled_pictures import encoded, picture
-from mappool_assets_tests.serve.devtools import browsing, needs_chromium
-from mappool_assets_tests.serve.picture_world import HOSTILE_CAPTION, build_picture_world
-from mappool_assets_tests.serve.running_service import running
+from mappool_assets_tests.serve.devtools import needs_chromium
+from mappool_assets_tests.serve.page_driver import DONE, STATUS, TILES, search
+from mappool_assets_tests.serve.picture_world import HEBREW_CAPTION, HOSTILE_CAPTION
 
 pytestmark = needs_chromium
-
-SHOWN = "document.body.dataset.shown === location.hash"
-DONE = f"{SHOWN} && / ms/.test(document.querySelector('#status').textContent)"
-TILES = "document.querySelectorAll('#results .tile').length"
-FOCUSED = "[...document.querySelectorAll('#results .tile')].indexOf(document.activeElement)"
-STATUS = "document.querySelector('#status').textContent"
-
-
-@pytest.fixture(scope="module")
-def world(small_index, tmp_path_factory):
-    with loopback_server.running() as web:
-        settings = build_picture_world(tmp_path_factory.mktemp("pictures"), small_index, web)
-        with running(settings) as service:
-            yield service
-
-
-@pytest.fixture(scope="module")
-def browser(world, tmp_path_factory):
-    with browsing(tmp_path_factory.mktemp("profile")) as page:
-        yield page
-
-
-@pytest.fixture
-def page(browser, world):
-    browser.problems.clear()
-    browser.resize(1280, 900)
-    browser.go(world.url + "/")
-    browser.wait_for("document.querySelectorAll('#examples a').length > 3")
-    yield browser
-    assert browser.problems == []
-
-
-def search(page, text):
-    page.evaluate("document.querySelector('#query').focus()")
-    page.evaluate("document.querySelector('#query').select()")
-    page.type(text)
-    page.press("Enter")
-    page.wait_for(DONE)
 
 
 def test_a_phrase_finds_images_with_caption_place_score_and_site(page, world):
@@ -90,9 +51,8 @@ def test_the_policy_stops_what_would_be_run(page):
 def test_pictures_come_from_the_store_or_the_site_or_are_told_gone(page):
     page.evaluate("location.hash = '#q=map&n=20&unique=0'")
     page.wait_for(DONE)
-    page.wait_for("document.querySelectorAll('.picture.there').length > 3")
-    sources = page.evaluate("[...document.querySelectorAll('.picture.there img')].map((image) => image.currentSrc)")
-    assert {"/image/" in source for source in sources} == {True, False}
+    shown = "[...document.querySelectorAll('.picture.there img')].map((image) => /[/]image[/]/.test(image.currentSrc))"
+    page.wait_for(f"new Set({shown}).size === 2")
     attributes = "[...document.querySelectorAll('#results img')].every((image) => image.loading === 'lazy' "
     assert page.evaluate(attributes + "&& image.referrerPolicy === 'no-referrer')")
     page.evaluate("location.hash = '#id=0&n=1'")  # on no site any more
@@ -100,34 +60,20 @@ def test_pictures_come_from_the_store_or_the_site_or_are_told_gone(page):
     assert "cannot be loaded" in page.evaluate("document.querySelector('.picture.gone').textContent")
 
 
-def test_the_keyboard_alone_is_enough(page):
-    page.evaluate("document.activeElement.blur()")
-    page.press("/")
-    assert page.evaluate("document.activeElement.id") == "query"
-    page.type("harbour")
-    page.press("Enter")
+def test_text_of_others_is_written_in_its_own_direction(page):
+    page.evaluate("location.hash = '#q=map&n=260&unique=0'")
     page.wait_for(DONE)
-    page.press("ArrowDown")
-    assert page.evaluate(FOCUSED) == 0
-    page.press("ArrowRight")
-    assert page.evaluate(FOCUSED) == 1
-    page.press("ArrowDown")
-    below = page.evaluate(FOCUSED)
-    assert below > 2
-    page.press("ArrowUp")
-    assert page.evaluate(FOCUSED) in (0, 1, 2)
-    page.press("Enter")
-    page.wait_for("document.querySelector('#viewer').open")
-    caption = page.evaluate("document.querySelector('#viewer-caption').textContent")
-    page.press("ArrowRight")
-    assert page.evaluate("document.querySelector('#viewer-caption').textContent") != caption
-    page.press("Escape")
-    page.wait_for("!document.querySelector('#viewer').open")
-    chosen = page.evaluate("document.activeElement.dataset.id")
-    page.press("s")
-    page.wait_for(f"location.hash === '#id={chosen}'")
-    page.wait_for(DONE)
-    assert page.evaluate("document.querySelector('#results .tile').dataset.id") == chosen
+    page.evaluate("document.querySelector('#query').value = 'مدينة'")
+    directions = page.evaluate("""Object.fromEntries([...document.querySelectorAll('.tile .caption, #query')].map(
+        (part) => [part.value ?? part.textContent, getComputedStyle(part).direction]))""")
+    assert directions[HEBREW_CAPTION] == directions["مدينة"] == "rtl"
+    assert directions["Subway map"] == directions[HOSTILE_CAPTION] == "ltr"
+
+
+def test_captions_are_not_offered_to_be_searched(page, world):
+    """They are not indexed; whoever asks for them nevertheless is told so."""
+    assert page.evaluate("/modality/.test(document.body.outerHTML)") is False
+    assert "not indexed" in world.refusal(text="a map", modality="text")["error"]
 
 
 def test_back_and_forward_and_a_reload_show_what_was_there(page, world):
@@ -162,21 +108,6 @@ def test_an_image_is_searched_with_and_removed_again(page, world, tmp_path):
     assert "image" in page.evaluate("document.querySelector('#problem').textContent")
 
 
-def test_a_dropped_image_is_searched_with(page):
-    data = base64.b64encode(encoded(picture(3))).decode()
-    page.evaluate(f"""(() => {{
-        const bytes = Uint8Array.from(atob('{data}'), (one) => one.charCodeAt(0));
-        const transfer = new DataTransfer();
-        transfer.items.add(new File([bytes], 'dropped.png', {{type: 'image/png'}}));
-        const fire = (name) => document.body.dispatchEvent(
-            new DragEvent(name, {{dataTransfer: transfer, bubbles: true, cancelable: true}}));
-        fire('dragenter'); fire('dragover'); fire('drop');
-    }})()""")
-    page.wait_for(DONE)
-    assert page.evaluate("document.querySelector('#drop').hidden")
-    assert page.evaluate("document.querySelector('#chip-text').textContent") == "dropped.png"
-
-
 def test_filters_are_part_of_the_search_and_of_the_address(page, world):
     search(page, "map")
     page.click("#filters-toggle")
@@ -190,6 +121,13 @@ def test_filters_are_part_of_the_search_and_of_the_address(page, world):
     ids = page.evaluate("[...document.querySelectorAll('#results .tile')].map((tile) => tile.dataset.id)")
     assert ids == [str(one["id"]) for one in found]
     assert page.evaluate("document.querySelector('#filters-toggle').textContent") == "Filters · 2"
+
+
+@pytest.mark.parametrize("width", ["1.5", "-3", "wide", "1 or width = 2"])
+def test_a_width_that_is_none_is_refused_and_not_forgotten(page, width):
+    page.evaluate(f"location.hash = '#q=map&width={width}'")
+    page.wait_for("!document.querySelector('#problem').hidden")
+    assert "whole number" in page.evaluate("document.querySelector('#problem').innerText")
 
 
 def test_nothing_found_and_a_wrong_filter_are_told(page):

@@ -67,6 +67,9 @@ REFUSED = {
     "image of another shard": ({"image_id": 7 * 2**32}, "id"),
     "image id that is text": ({"image_id": "first"}, "image_id"),
     "negative image id": ({"image_id": -1}, "image_id"),
+    "half a surrogate pair where none is text": ({"text": "a", "mode": "\ud800"}, "mode"),
+    "half a surrogate pair for a number": ({"text": "a", "num_images": "9\udfff"}, "num_images"),
+    "half a surrogate pair in a vector": ({"embedding_input": ["\ud800"]}, "embedding_input"),
     "unknown mode": ({"text": "a", "mode": "guess"}, "mode"),
     "similarity over 1": ({"text": "a", "min_similarity": 2}, "min_similarity"),
     "SQL for a filter": ({"text": "a", "filter": "1=1; DROP TABLE maps"}, "filter"),
@@ -105,7 +108,30 @@ def test_bodies_that_are_no_request(served, path, body):
     assert set(answer.json()) == PARTS
 
 
-@pytest.mark.parametrize("ids", [None, "1", [1.5], [-1], [{}], [500], [2**60], ["x"], list(range(10_001))])
+@pytest.mark.parametrize("path", ["/knn-service", "/metadata"])
+def test_lists_nested_as_deeply_as_can_be_read_are_refused(served, path):
+    """The parser bears a level or two more than what is done with the list after it."""
+    for depth in (*range(5, 900, 100), *range(900, 1000)):
+        for body in ("%s", '{"text": "a", "num_images": %s}', '{"ids": [%s]}'):
+            answer = served.post(path, (body % ("[" * depth + "]" * depth)).encode())
+            assert answer.status_code == 400, (depth, answer.text)
+
+
+@pytest.mark.parametrize("value", [b"{}", b"0", b'""', b"[]"])
+def test_a_body_of_millions_of_values_is_not_parsed(served, value):
+    answer = served.post("/knn-service", b'{"text": "a", "more": [' + value + (b"," + value) * 2_000_000 + b"]}")
+    assert answer.status_code == 413
+    assert answer.json()["got"] == "2,000,001"
+
+
+def test_as_many_numbers_as_may_be_sent_are_not_too_many(served):
+    sent = {"ids": [0] * 10_000, "more": ["a, b"] * 50_000}
+    assert len(served.post("/metadata", sent).json()) == 10_000
+
+
+@pytest.mark.parametrize(
+    "ids", [None, "1", [1.5], [-1], [{}], [500], [2**60], ["x"], ["\ud800"], "\ud800", list(range(10_001))]
+)
 def test_ids_that_cannot_be_looked_up(served, ids):
     answer = served.post("/metadata", {"ids": ids, "indice_name": "maps"})
     assert answer.status_code in (400, 404)

@@ -42,6 +42,8 @@ def yields_chart(returned: npt.ArrayLike) -> Figure:
     ----------
     returned : array of int, shape (places,)
     """
+    from matplotlib.ticker import MaxNLocator
+
     counts = np.asarray(returned, dtype=np.int64)
     bars = min(MOST_BARS, 2 * math.ceil(math.sqrt(len(counts))))
     step = max(1, round(round_step(max(1, int(np.ptp(counts))) / bars)))
@@ -52,6 +54,7 @@ def yields_chart(returned: npt.ArrayLike) -> Figure:
     axes.bar(left, heights, width=0.94 * step, align="edge", color=BLUE)
     for value, name, style in ((np.median(counts), "median", "-"), (counts.mean(), "mean", (0, (3, 2)))):
         axes.axvline(float(value), color=ORANGE, linewidth=2, linestyle=style, label=f"{name} {float(value):,.4g}")
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
     axes.xaxis.set_major_formatter(lambda count, _: short_count(count))
     whole_numbers(axes)
     return finished(axes)

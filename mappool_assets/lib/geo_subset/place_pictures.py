@@ -33,11 +33,17 @@ def picture_section(lake: Lake, places: Places) -> Section:
             found = thumbnails.get((row["shard"], row["uid"]), NO_THUMBNAIL)
             label = f"{row['similarity']:.3f}"
             pictures.append(Picture(found.jpeg, found.width, found.height, row["text"], row["url"], label))
-        note = f"{place['returned']:,} images, of which {fetched[place['place_id']]:,} were fetched."
+        note = _fetched_of(place["returned"], fetched[place["place_id"]])
         title_of_place = one_line(place["place"] or place["place_id"], MOST_CELL_CHARACTERS)
         galleries.append(Gallery(title_of_place, pictures, note))
     lead = "The fetched images that are most similar to their place; the number is the similarity."
     return Section("look", title, galleries, lead)
+
+
+def _fetched_of(images: int, fetched: int) -> str:
+    if images == 1:
+        return "1 image, fetched."
+    return f"{images:,} images, {'all' if fetched == images else f'{fetched:,}'} of them fetched."
 
 
 def evenly(rows: Sequence[dict], most: int) -> list[dict]:

@@ -90,8 +90,12 @@ def yield_section(places: Places, domains: Domains) -> Section:
         ),
         f"{summary['images']:,} images for {summary['places']:,} places: {_number(summary['mean_images'])} "
         f"each on average, half of the places have {_number(summary['median_images'])} or fewer."
-        + (f" {summary['places_without_images']:,} have none." if summary["places_without_images"] else ""),
+        + _without(summary["places_without_images"]),
     )
+
+
+def _without(places: int) -> str:
+    return f" {places:,} {'has' if places == 1 else 'have'} none." if places else ""
 
 
 def _beside_laion_geo(places: Places, domains: Domains) -> Table:
@@ -147,10 +151,11 @@ def _extremes(rows: Sequence[dict[str, Any]]) -> list[Table]:
 
 def map_section(lake: Lake, places: Places) -> Section:
     """Show where the places lie, by how many images they have, and which countries have the most."""
-    title, located, countries = "Where the places lie", places.located, _countries(lake)
+    title, located = "Where the places lie", places.located
+    countries = [_countries(lake)] if any(row["country"] for row in places.rows) else []
     if not located:
         missing = "No place has a position: give a source with latitude and longitude."
-        return Section("map", title, (countries,), missing=missing)
+        return Section("map", title, countries, missing=missing)
     without = len(places.rows) - len(located)
     chart = geo_charts.places_map(*places.map_points())
     unit = "cells of a grid" if len(located) > geo_charts.MOST_DOTS else "places"
@@ -161,7 +166,7 @@ def map_section(lake: Lake, places: Places) -> Section:
     described = f"Map of {len(located):,} places; the larger and darker the dots, the more images."
     lead = f"{without:,} of {len(places.rows):,} places have no position and are not on the map." if without else ""
     block = Chart("Places by images", as_svg(chart, "map"), described, "places_yield", note)
-    return Section("map", title, (block, countries), lead)
+    return Section("map", title, (block, *countries), lead)
 
 
 def _countries(lake: Lake) -> Table:

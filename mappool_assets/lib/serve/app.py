@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -15,12 +15,13 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from mappool_assets.lib.errors import MappoolError
-from mappool_assets.lib.serve.http_layers import PlainPaths, SafeHeaders
+from mappool_assets.lib.serve.http_layers import PlainPaths, SafeHeaders, SentInParts
 from mappool_assets.lib.serve.json_values import Document, parse_document
 from mappool_assets.lib.serve.page_files import PAGE_POLICY, PageFile, read_page
-from mappool_assets.lib.serve.refusals import RequestRefused, as_document, refused, status_of, unreadable
+from mappool_assets.lib.serve.refusals import RequestRefused, as_document, brief, refused, status_of, unreadable
 from mappool_assets.lib.serve.service import Answer, Service, took_too_long
 from mappool_assets.lib.serve.settings import ServiceSettings
 
@@ -53,7 +54,7 @@ def build_app(settings: ServiceSettings) -> Starlette:
             yield
             refreshing.cancel()
 
-    middleware = [Middleware(PlainPaths), Middleware(SafeHeaders)]
+    middleware = [Middleware(PlainPaths), Middleware(SafeHeaders), Middleware(SentInParts)]
     if settings.is_for_any_origin:
         middleware.append(
             Middleware(
@@ -68,7 +69,7 @@ def build_app(settings: ServiceSettings) -> Starlette:
         routes=routes.all(),
         middleware=middleware,
         lifespan=lifespan,
-        exception_handlers={HTTPException: _http_error},
+        exception_handlers={HTTPException: _http_error, OSError: _lake_error, Exception: _bug},
     )
     app.router.redirect_slashes = False
     app.state.service = service
@@ -85,19 +86,32 @@ async def _refresh_for_ever(service: Service) -> None:
             LOG.exception("looking for new indexes failed")
 
 
+class _Bounded:
+    """An address that is called as ASGI has it, because what it bounds ends with the last byte of the answer."""
+
+    def __init__(self, routes: _Routes, name: str, handler: Handler) -> None:
+        self._routes, self._name, self._handler = routes, name, handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        response = await self._routes.bounded(self._name, self._handler, request)
+        with self._routes.sending(len(response.body)):
+            await response(scope, receive, send)
+
+
 class _Routes:
     def __init__(self, service: Service) -> None:
         self._service, self._page = service, read_page()
         self._limits = service.settings.limits
-        self._in_flight = 0
+        self._in_flight = self._unsent_bytes = 0
 
     def all(self) -> list[Route]:
         """Return every route."""
         pages = [Route(path, self._page_file(file), methods=["GET"]) for path, file in self._page.items()]
         return [
-            Route("/knn-service", self._bounded("knn", self._knn), methods=["POST"]),
-            Route("/metadata", self._bounded("metadata", self._metadata), methods=["POST"]),
-            Route("/image/{id}", self._bounded("image", self._image), methods=["GET"]),
+            Route("/knn-service", _Bounded(self, "knn", self._knn), methods=["POST"]),
+            Route("/metadata", _Bounded(self, "metadata", self._metadata), methods=["POST"]),
+            Route("/image/{id}", _Bounded(self, "image", self._image), methods=["GET"]),
             Route("/indices-list", self._indices, methods=["GET"]),
             Route("/health", self._health, methods=["GET"]),
             Route("/metrics", self._metrics, methods=["GET"]),
@@ -108,20 +122,27 @@ class _Routes:
 
     # -- what takes time: counted, bounded and logged ---------------------------------------------------------
 
-    def _bounded(self, name: str, handler: Handler) -> Handler:
-        async def handle(request: Request) -> Response:
-            began = time.perf_counter()
-            response = await self._answered(request, handler)
-            self._service.metrics.answers.labels(name, str(response.status_code)).inc()
-            asked = getattr(request.state, "asked", "")
-            LOG.info("%s %d %.0f ms%s", name, response.status_code, 1000 * (time.perf_counter() - began), asked)
-            return response
+    async def bounded(self, name: str, handler: Handler, request: Request) -> Response:
+        """Return what a handler answers, or why it does not."""
+        began = time.perf_counter()
+        response = await self._answered(request, handler)
+        self._service.metrics.answers.labels(name, str(response.status_code)).inc()
+        asked = getattr(request.state, "asked", "")
+        LOG.info("%s %d %.0f ms%s", name, response.status_code, 1000 * (time.perf_counter() - began), asked)
+        return response
 
-        return handle
+    @contextlib.contextmanager
+    def sending(self, size: int) -> Iterator[None]:
+        """Count an answer's bytes while it is sent."""
+        self._unsent_bytes += size
+        try:
+            yield
+        finally:
+            self._unsent_bytes -= size
 
     async def _answered(self, request: Request, handler: Handler) -> Response:
-        if self._in_flight >= self._limits.requests:
-            return _error(_busy(self._in_flight))
+        if self._in_flight >= self._limits.requests or self._unsent_bytes >= self._limits.unsent_bytes:
+            return _error(_busy(self._limits.requests))
         self._in_flight += 1
         self._service.metrics.in_flight.set(self._in_flight)
         try:
@@ -135,12 +156,10 @@ class _Routes:
             return _error(error)
         except ClientDisconnect:
             return Response(status_code=499)  # nobody reads it; the log's word for it
-        except OSError as error:  # the lake's storage
-            LOG.exception("the lake cannot be read")
-            return _error(unreadable("lake", error))
+        except OSError as error:
+            return await _lake_error(request, error)
         except Exception as error:
-            LOG.exception("a bug")
-            return JSONResponse(_bug(error), status_code=500)
+            return await _bug(request, error)
         finally:
             self._in_flight -= 1
             self._service.metrics.in_flight.set(self._in_flight)
@@ -173,7 +192,7 @@ class _Routes:
     def _note(self, request: Request, document: Document) -> None:
         if self._service.settings.logs_queries:
             asked = [document[name] for name in ("text", "texts", "image_url", "image_id") if document.get(name)]
-            request.state.asked = f" {str(asked)[:SHOWN_CHARACTERS]}"  # repr: one line
+            request.state.asked = f" {brief(asked)[:SHOWN_CHARACTERS]}"  # a repr: one line
 
     # -- what is there at once --------------------------------------------------------------------------------
 
@@ -217,22 +236,12 @@ def _error(error: MappoolError) -> Response:
     return JSONResponse(as_document(error), status_code=status_of(error), headers=headers)
 
 
-def _bug(error: Exception) -> dict[str, str]:
-    return {
-        "error": "The service has a bug",
-        "where": "service",
-        "rule": "an answer",
-        "got": type(error).__name__,
-        "action": "Report it with the lines of the service's log.",
-    }
-
-
-def _busy(waiting: int) -> RequestRefused:
+def _busy(most: int) -> RequestRefused:
     return refused(
         "The service is busy",
         "requests",
-        f"fewer than {waiting:,} at once",
-        f"{waiting + 1:,}",
+        f"at most {most:,} at once, and answers that are read",
+        "more",
         "Ask again in a second.",
         status=503,
         retry_after_seconds=1,
@@ -241,6 +250,18 @@ def _busy(waiting: int) -> RequestRefused:
 
 def _too_large(most: int, got: str) -> RequestRefused:
     return refused("The body is too large", "body", f"at most {most:,} bytes", got, "Send less.", status=413)
+
+
+async def _lake_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, OSError)
+    LOG.error("the lake cannot be read", exc_info=error)
+    return _error(unreadable("lake", error))
+
+
+async def _bug(_: Request, error: Exception) -> Response:
+    LOG.error("a bug", exc_info=error)
+    action = "Report it with the lines of the service's log."
+    return _error(refused("The service has a bug", "service", "an answer", type(error).__name__, action, status=500))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -27,6 +27,9 @@ class ServiceLimits:
     requests : int
         Requests being read, waiting or worked on; one more is told to come back. Bounds memory together with
         ``body_bytes``. Default 64: sixteen clients with room.
+    unsent_bytes : int
+        Of answers that their clients have not read yet; further requests are told to come back. Default 200 million:
+        some forty answers of 10,000 results.
     search_threads : int
         Searches at once; 0 means one a core.
     """
@@ -37,6 +40,7 @@ class ServiceLimits:
     results: int = 10_000
     seconds: float = 30.0
     requests: int = 64
+    unsent_bytes: int = 200_000_000
     search_threads: int = 0
 
     def __post_init__(self) -> None:
@@ -47,6 +51,7 @@ class ServiceLimits:
             ("image_pixels", 1),
             ("results", 1),
             ("requests", 1),
+            ("unsent_bytes", 1),
             ("search_threads", least_threads),
         ):
             self._check(name, getattr(self, name) >= least, f"{least} or more")

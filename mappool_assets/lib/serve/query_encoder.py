@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mappool_assets.lib.encoder import ClipEncoder
-from mappool_assets.lib.errors import BadSetting, MappoolError
+from mappool_assets.lib.errors import BadModel, MappoolError
 from mappool_assets.lib.images import ImageRefused, open_image
 from mappool_assets.lib.row_blocks import Float32
 from mappool_assets.lib.serve.refusals import refused
@@ -52,9 +52,10 @@ class QueryEncoder:
         self.state = "loading"
         try:
             self.encoder.embed_texts(["a map"])
-        except MappoolError as error:
-            self.state, self._failure = f"failed: {error.what}", error
-            raise
+        except Exception as error:  # PyTorch's are of many kinds: out of memory, a driver that is too old
+            failure = error if isinstance(error, MappoolError) else _unusable(self.encoder_id, error)
+            self.state, self._failure = f"failed: {failure.what}", failure
+            raise failure from error
         self.state = "ready"
 
     def remembered(self, texts: Sequence[str]) -> Float32 | None:
@@ -139,12 +140,11 @@ def unit_vector(vector: Float32, dimension: int, field: str) -> Float32:
     return (exact / length).astype(np.float32)
 
 
-def refuse_unknown_encoder(expected: str, found: str) -> BadSetting:
-    """Return the error of several indexes of different encoders in one service."""
-    return BadSetting(
-        "The indexes are of different encoders",
-        where="index",
-        rule=f"{expected}, the first one's",
-        got=found,
-        action="Serve them by a process each.",
+def _unusable(encoder_id: str, error: Exception) -> BadModel:
+    return BadModel(
+        "The encoder cannot be used",
+        where=encoder_id,
+        rule="a text's vector",
+        got=f"{type(error).__name__}: {error}",
+        action="Look at the device and its memory, then start the service again.",
     )

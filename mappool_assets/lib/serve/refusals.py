@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 from mappool_assets.lib.errors import BadSetting, MappoolError, SourceUnavailable
 
 GOT_CHARACTERS = 80  # of what was sent that are repeated in an error
+
+# A few entries of a list, and a few levels of it: all of it takes a third of a second at 10 MB, and of a list that is
+# nested as deeply as JSON's parser just bears, there is no repr at all.
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = 200
 
 
 class RequestRefused(MappoolError):
@@ -36,11 +42,20 @@ def refused(
     retry_after_seconds: int | None = None,
 ) -> RequestRefused:
     """Return the error; ``got`` is shown as it is where it is text, else by its repr, and shortened."""
-    text = got if isinstance(got, str) else repr(got)
+    text = got if isinstance(got, str) else brief(got)
     shown = text if len(text) <= GOT_CHARACTERS else f"{text[:GOT_CHARACTERS]}… ({len(text):,} characters)"
     return RequestRefused(
         what, where=where, rule=rule, got=shown, action=action, status=status, retry_after_seconds=retry_after_seconds
     )
+
+
+def brief(value: Any) -> str:
+    """Return the repr of anything that came as JSON, shortened.
+
+    >>> brief([1] * 1_000_000), brief([[[[[[[[]]]]]]]])
+    ('[1, 1, 1, 1, 1, 1, ...]', '[[[[[[[...]]]]]]]')
+    """
+    return _BRIEF.repr(value)
 
 
 def unreadable(where: str, error: OSError) -> MappoolError:
@@ -62,6 +77,10 @@ def status_of(error: MappoolError) -> int:
 
 
 def as_document(error: MappoolError) -> dict[str, str]:
-    """Return what is sent: ``error``, ``where``, ``rule``, ``got`` and ``action``."""
-    fields = error.fields()
+    """Return what is sent: ``error``, ``where``, ``rule``, ``got`` and ``action``; all of it can be UTF-8.
+
+    >>> as_document(refused("No", "mode", "ann", "\\ud800", "Correct it."))["got"]
+    '\\\\ud800'
+    """
+    fields = {name: text.encode(errors="backslashreplace").decode() for name, text in error.fields().items()}
     return {"error": fields.pop("what"), **fields}

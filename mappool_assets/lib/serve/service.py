@@ -1,8 +1,9 @@
 """The service without HTTP: from a document to an answer, with threads for what takes time.
 
 Each kind of work has threads of its own, so that none keeps another from its turn: one thread encodes (a model
-gains nothing from two queries at once, and one image is decoded at a time), one evaluates filters, a few fetch, and as
-many search as there are cores. How many requests wait for them is bounded by the limit on requests.
+gains nothing from two queries at once, and one image is decoded at a time), one evaluates filters, a few fetch, a few
+read pictures of the lake, and as many search as there are cores. How many requests wait for them is bounded by the
+limit on requests.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from mappool_assets.lib.workers import available_cores, limit_threads
 T = TypeVar("T")
 
 FETCHES = 4  # of image_url at once
+PICTURES = 4  # of the lake read at once; the first of an archive on S3 takes seconds
 
 
 class Answer(NamedTuple):
@@ -69,9 +71,9 @@ class Service:
         self._threads = ExitStack()
         searches = settings.limits.search_threads or available_cores()
         self._searching = self._pool("search", searches, lambda: limit_threads(1))
-        self._encoding, self._filtering, self._fetching = (
+        self._encoding, self._filtering, self._fetching, self._showing = (
             self._pool(name, threads, lambda: None)
-            for name, threads in (("encode", 1), ("filter", 1), ("fetch", FETCHES))
+            for name, threads in (("encode", 1), ("filter", 1), ("fetch", FETCHES), ("show", PICTURES))
         )
         self._fetcher = self._threads.enter_context(WebFetcher(settings.url_rules)) if settings.url_rules else None
         self._count_rows()
@@ -151,7 +153,7 @@ class Service:
             uid = index.metadata.rows([image])[0].get("uid")
             return index.images.image(index.metadata.shard_of(image), uid) if uid else None
 
-        found = await self._on(self._searching, work)
+        found = await self._on(self._showing, work)
         if found is None:
             raise refused(
                 "The image was not fetched", "id", "an image of map_images", image_id, "Use its url.", status=404

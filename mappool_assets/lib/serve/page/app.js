@@ -1,6 +1,7 @@
 // The page: what is in its address is searched for and shown; the form, the keyboard and dropped images change it.
 
 import { health, Problem, search } from './api.js';
+import { takeImages } from './image_input.js';
 import { readImage } from './pictures.js';
 import { isSearch, MORE_RESULTS, readState, writeState } from './state.js';
 import { neighbour, tileOf } from './tiles.js';
@@ -15,7 +16,7 @@ const byId = (id) => document.getElementById(id);
 const form = byId('search');
 const fields = Object.fromEntries(['caption', 'site', 'width', 'least', 'filter', 'index'].map((id) => [id, byId(id)]));
 
-let service = null; // what /health says
+let service = null; // what /health says; null where it says nothing
 let state = readState(location.hash);
 let running = null; // the search under way
 let results = [];
@@ -23,7 +24,11 @@ let imageCount = 0;
 const images = new Map(); // those searched with in this visit: an address holds their number
 const answers = new Map(); // by address, so that "back" is at once
 
-const viewer = new Viewer({ similar: searchSimilar, move: (step) => showResult(results.indexOf(viewer.result) + step) });
+const viewer = new Viewer({
+  similar: searchSimilar,
+  move: (step) => showResult(results.indexOf(viewer.result) + step),
+  closed: () => tiles()[results.indexOf(viewer.result)]?.focus(),
+});
 
 // -- from the address to what is shown ---------------------------------------------------------------------------
 
@@ -63,6 +68,7 @@ async function ask() {
   byId('results').setAttribute('aria-busy', 'true');
   byId('status').textContent = 'Searching…';
   try {
+    await served; // it says which fields a search may have
     const waiting = (reason) => { byId('status').textContent = `${reason}; asking again…`; };
     const answer = await search(state, images.get(state.image), service, { signal, waiting });
     remember(address, answer);
@@ -91,7 +97,11 @@ function render(answer) {
   byId('status').textContent = parts.join(' · ');
   byId('more-line').hidden = count < state.n || state.n >= MOST_RESULTS;
   const own = results.find((result) => String(result.id) === state.id);
-  if (own) byId('chip-text').textContent = `Similar to “${own.caption || own.uid}”`;
+  if (own) {
+    const caption = document.createElement('bdi');
+    caption.textContent = own.caption || own.uid;
+    byId('chip-text').replaceChildren('Similar to “', caption, '”');
+  }
 }
 
 // What is there already stays, so that "show more" does not load pictures again.
@@ -123,7 +133,7 @@ function showProblem(problem) {
 function fillForm() {
   byId('query').value = state.id || state.image ? '' : state.q;
   for (const [name, field] of Object.entries(fields)) field.value = state[name];
-  if (!fields.index.value && fields.index.options.length) fields.index.selectedIndex = 0;
+  chooseIndex();
   byId('unique').checked = state.unique;
   byId('exact').checked = state.exact;
   const image = images.get(state.image);
@@ -133,6 +143,11 @@ function fillForm() {
   byId('chip-text').textContent = state.id ? 'Similar images' : image?.name ?? 'Image';
   const used = ['caption', 'site', 'width', 'least', 'filter'].filter((name) => state[name]).length + Number(state.exact);
   byId('filters-toggle').textContent = used ? `Filters · ${used}` : 'Filters';
+}
+
+function chooseIndex() {
+  fields.index.value = state.index;
+  if (!fields.index.value && fields.index.options.length) fields.index.selectedIndex = 0;
 }
 
 // -- from the form, the keyboard and images to the address -------------------------------------------------------
@@ -178,10 +193,7 @@ function pictureContext() {
 
 function showResult(place) {
   const result = results[place];
-  if (!result) return;
-  viewer.show(result, pictureContext());
-  tiles()[place]?.focus({ preventScroll: false });
-  byId('viewer-close').focus();
+  if (result) viewer.show(result, pictureContext());
 }
 
 function tiles() {
@@ -196,12 +208,17 @@ form.addEventListener('submit', (event) => {
   if (q) document.activeElement?.blur();
 });
 
+function showFilters(isShown) {
+  byId('filters').hidden = !isShown;
+  byId('filters-toggle').setAttribute('aria-expanded', String(isShown));
+}
+
 byId('filters-toggle').addEventListener('click', () => {
-  const panel = byId('filters');
-  panel.hidden = !panel.hidden;
-  byId('filters-toggle').setAttribute('aria-expanded', String(!panel.hidden));
-  if (!panel.hidden) fields.caption.focus();
+  showFilters(byId('filters').hidden);
+  if (!byId('filters').hidden) fields.caption.focus();
 });
+// A field that keeps the form from being sent is shown: the browser says there what is wrong.
+byId('filters').addEventListener('invalid', () => showFilters(true), true);
 
 byId('home').addEventListener('click', (event) => {
   event.preventDefault();
@@ -240,27 +257,7 @@ document.addEventListener('keydown', (event) => {
   event.preventDefault();
 });
 
-byId('file').addEventListener('change', (event) => {
-  if (event.target.files[0]) searchImage(event.target.files[0]);
-  event.target.value = '';
-});
-document.addEventListener('paste', (event) => {
-  const file = [...(event.clipboardData?.files ?? [])].find((one) => one.type.startsWith('image/'));
-  if (file) {
-    event.preventDefault();
-    searchImage(file);
-  }
-});
-document.addEventListener('dragenter', (event) => {
-  if ([...event.dataTransfer.types].includes('Files')) byId('drop').hidden = false;
-});
-document.addEventListener('dragover', (event) => event.preventDefault());
-byId('drop').addEventListener('dragleave', () => { byId('drop').hidden = true; });
-document.addEventListener('drop', (event) => {
-  event.preventDefault();
-  byId('drop').hidden = true;
-  if (event.dataTransfer.files[0]) searchImage(event.dataTransfer.files[0]);
-});
+takeImages(searchImage);
 
 addEventListener('hashchange', show);
 history.scrollRestoration = 'manual';
@@ -276,14 +273,14 @@ byId('examples').append(...EXAMPLES.map((text) => {
   return item;
 }));
 
-try {
-  service = await health();
-  const names = Object.keys(service.indexes);
+// While it is waited for, people type already.
+const served = health().then((found) => {
+  const names = Object.keys(found.indexes);
   fields.index.append(...names.map((name) => new Option(name, name)));
+  chooseIndex();
   byId('index-field').hidden = names.length < 2;
-  const rows = Object.values(service.indexes).reduce((sum, index) => sum + index.rows, 0);
+  const rows = Object.values(found.indexes).reduce((sum, index) => sum + index.rows, 0);
   byId('rows').textContent = rows.toLocaleString('en');
-} catch {
-  service = null; // a search will say what is wrong
-}
+  service = found;
+}).catch(() => {}); // a search will say what is wrong
 show();

@@ -36,7 +36,7 @@ export function filterOf(state) {
   const parts = [];
   if (state.caption) parts.push(`text icontains ${quoted(state.caption)}`);
   if (state.site) parts.push(`domain = ${quoted(siteOf(state.site))}`);
-  if (/^\d+$/.test(state.width)) parts.push(`width >= ${state.width}`);
+  if (state.width) parts.push(`width >= ${/^\d+$/.test(state.width) ? state.width : quoted(state.width)}`);
   if (state.filter) parts.push(`(${state.filter})`);
   return parts.join(' and ');
 }

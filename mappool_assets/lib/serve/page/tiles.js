@@ -18,6 +18,7 @@ export function tileOf(result, context) {
   button.title = caption;
   const line = document.createElement('span');
   line.className = 'caption';
+  line.dir = 'auto';
   line.textContent = caption;
   const facts = document.createElement('span');
   facts.className = 'facts';
@@ -33,6 +34,7 @@ function factsOf(result) {
     if (!text) return;
     const part = document.createElement('span');
     part.className = name;
+    part.dir = 'auto';
     part.textContent = text;
     part.title = meaning;
     parts.push(part);

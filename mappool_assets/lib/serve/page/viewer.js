@@ -6,9 +6,10 @@ import { similarityOf } from './tiles.js';
 const byId = (id) => document.getElementById(id);
 
 export class Viewer {
-  constructor({ similar, move }) {
+  constructor({ similar, move, closed }) {
     this.dialog = byId('viewer');
     this.result = null;
+    this.dialog.addEventListener('close', closed);
     byId('viewer-close').addEventListener('click', () => this.dialog.close());
     byId('viewer-similar').addEventListener('click', () => similar(this.result));
     this.dialog.addEventListener('click', (event) => {
