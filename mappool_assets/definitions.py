@@ -7,11 +7,11 @@ import dagster as dg
 # What we use of it is pinned in constraints.txt; without this each process prints a page of it.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
-from mappool_assets.defs import geo_subset, mappool
+from mappool_assets.defs import geo_subset, mappool, web_documents
 from mappool_assets.defs.automation import JOBS, SCHEDULES, SENSORS
 from mappool_assets.defs.resources import resources_from_environment
 
-GROUPS = (mappool, geo_subset)
+GROUPS = (mappool, geo_subset, web_documents)
 
 
 def build_defs(**overrides: dg.ConfigurableResource) -> dg.Definitions:

@@ -44,6 +44,11 @@ NUMERICAL = {
     "screen_calibration",
     "training_set_rules",
     "vectors",
+    "web_documents/clip_tokens",
+    "web_documents/interleaved",
+    "web_documents/item",
+    "web_documents/tokens",
+    "web_documents/windows",
 }
 
 

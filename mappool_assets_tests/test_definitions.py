@@ -25,6 +25,15 @@ GRAPH = {
     "geo_subset/neighbours": (["geo_subset/place_queries", "mappool/shard_maps"], None),
     "geo_subset/geo_images": (["geo_subset/neighbours"], None),
     "geo_subset/geo_report": (["geo_subset/geo_images"], None),
+    "web_documents/crawl_files": ([], None),
+    "web_documents/documents": (["web_documents/crawl_files"], "crawl_file"),
+    "web_documents/media_links": (["web_documents/documents"], "crawl_file"),
+    "web_documents/interleaved": (["web_documents/media_links"], "crawl_file"),
+    "web_documents/packed_documents": (["web_documents/interleaved"], "crawl_file"),
+    "web_documents/page_images": (["mappool/classifier", "web_documents/packed_documents"], "crawl_file"),
+    "web_documents/page_maps": (["web_documents/page_images"], None),
+    "web_documents/file_media_urls": (["web_documents/documents"], "crawl_file"),
+    "web_documents/media_urls": (["web_documents/file_media_urls"], None),
     "mappool/published_model": (["mappool/classifier"], None),
     "mappool/published_dataset": (["mappool/classifier", "mappool/pool_shards", "mappool/shard_maps"], None),
 }
@@ -59,6 +68,25 @@ CHECKS = {
     ("geo_subset/geo_images", "geo_images_within_limits"),
     ("geo_subset/geo_images", "place_counts_add_up"),
     ("geo_subset/geo_images", "rows_accounted"),
+    ("web_documents/crawl_files", "rows_accounted"),
+    ("web_documents/documents", "documents_once"),
+    ("web_documents/documents", "documents_dropped_stored"),
+    ("web_documents/documents", "rows_accounted"),
+    ("web_documents/media_links", "media_links_within_text"),
+    ("web_documents/media_links", "media_links_complete"),
+    ("web_documents/media_links", "rows_accounted"),
+    ("web_documents/interleaved", "interleaved_in_order"),
+    ("web_documents/interleaved", "interleaved_complete"),
+    ("web_documents/interleaved", "rows_accounted"),
+    ("web_documents/file_media_urls", "rows_accounted"),
+    ("web_documents/media_urls", "media_urls_unique"),
+    ("web_documents/media_urls", "media_urls_seen_complete"),
+    ("web_documents/media_urls", "rows_accounted"),
+    ("web_documents/packed_documents", "rows_accounted"),
+    ("web_documents/page_images", "rows_accounted"),
+    ("web_documents/page_maps", "page_maps_complete"),
+    ("web_documents/page_maps", "page_maps_duplicates_kept_once"),
+    ("web_documents/page_maps", "rows_accounted"),
     ("mappool/published_model", "scores_as_in_the_lake"),
     ("mappool/published_dataset", "shard_maps_uid_unique"),
     ("mappool/published_dataset", "shard_maps_score_over_threshold"),
@@ -106,7 +134,9 @@ def test_jobs_sensor_and_schedule_are_there_and_off():
     }
     (schedule,), sensors = defs.schedules, defs.sensors
     statuses = {sensor.name: sensor.default_status for sensor in sensors}
-    assert statuses == dict.fromkeys(("new_pool_shards", "publish_when_enough"), dg.DefaultSensorStatus.STOPPED)
+    assert statuses == dict.fromkeys(
+        ("new_pool_shards", "new_crawl_files", "publish_when_enough"), dg.DefaultSensorStatus.STOPPED
+    )
     assert (schedule.name, schedule.default_status) == ("publish_daily", dg.DefaultScheduleStatus.STOPPED)
 
 

@@ -138,3 +138,52 @@ CREATE VIEW neighbours AS SELECT * FROM read_parquet('lake://geo_subset/neighbou
 CREATE VIEW geo_images AS SELECT * FROM read_parquet('lake://geo_subset/geo_images/*.parquet');
 
 CREATE VIEW place_counts AS SELECT * FROM read_parquet('lake://geo_subset/place_counts/*.parquet');
+
+CREATE VIEW crawl_files AS SELECT * FROM read_parquet('lake://web_documents/crawl_files/*.parquet');
+
+-- A filter on crawl_file keeps the other files from being opened; so in the views below.
+CREATE VIEW documents AS
+SELECT * EXCLUDE (filename), parse_filename(filename, true) AS crawl_file
+FROM read_parquet('lake://web_documents/documents/*.parquet', filename = true);
+
+-- Pages of the crawl files that are no documents, with the reason.
+CREATE VIEW dropped_pages AS
+SELECT * EXCLUDE (filename), parse_filename(filename, true) AS crawl_file
+FROM read_parquet('lake://web_documents/dropped_pages/*.parquet', filename = true);
+
+-- The text of a document, to which the offsets of media_links and interleaved refer: its texts, a line each.
+CREATE MACRO document_text(items) AS array_to_string(
+    list_transform(list_filter(items, LAMBDA item: item.kind = 'text'), LAMBDA item: coalesce(item.text, '')), chr(10)
+);
+
+-- A stretch of a text from one offset up to another, as code points.
+CREATE MACRO text_between(text, first, last) AS substring(text, first + 1, last - first);
+
+CREATE VIEW media_links AS
+SELECT * EXCLUDE (filename), parse_filename(filename, true) AS crawl_file
+FROM read_parquet('lake://web_documents/media_links/*.parquet', filename = true);
+
+CREATE VIEW interleaved AS
+SELECT * EXCLUDE (filename), parse_filename(filename, true) AS crawl_file
+FROM read_parquet('lake://web_documents/interleaved/*.parquet', filename = true);
+
+CREATE VIEW file_media_urls AS
+SELECT * EXCLUDE (filename), parse_filename(filename, true) AS crawl_file
+FROM read_parquet('lake://web_documents/file_media_urls/*.parquet', filename = true);
+
+-- Over all crawl files, in parts by the hash of the URL.
+CREATE VIEW media_urls AS
+SELECT * EXCLUDE (filename), parse_filename(filename, true) AS part
+FROM read_parquet('lake://web_documents/media_urls/*.parquet', filename = true);
+
+-- A ledger: pages with media, the packed and the others, each with its images and what came of them.
+CREATE VIEW packed_documents AS
+SELECT * EXCLUDE (filename), parse_filename(filename, true) AS crawl_file
+FROM read_parquet('lake://web_documents/packed_documents/*.parquet', filename = true);
+
+CREATE VIEW page_images AS
+SELECT * EXCLUDE (filename, l14_img, l14_txt), parse_filename(filename, true) AS crawl_file
+FROM read_parquet('lake://web_documents/page_images/*.parquet', filename = true);
+
+-- A ledger: all maps on pages; those that are there twice say so in the column dropped.
+CREATE VIEW page_maps AS SELECT * EXCLUDE (l14_img, l14_txt) FROM read_parquet('lake://web_documents/page_maps/*.parquet');

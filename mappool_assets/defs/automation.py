@@ -1,4 +1,4 @@
-"""Jobs, the sensor that finds new shards, the schedule and the sensor that publish; all are off until switched on."""
+"""Jobs, the sensors that find new shards and crawl files, what publishes by itself; all are off until switched on."""
 
 import dagster as dg
 
@@ -12,7 +12,11 @@ from mappool_assets.defs.mappool.published_model import published_model
 from mappool_assets.defs.mappool.shard_maps import shard_maps
 from mappool_assets.defs.mappool.unique_images import unique_images
 from mappool_assets.defs.publish_preview import publish_preview
-from mappool_assets.defs.resources import LakeResource, PoolResource, PublishResource
+from mappool_assets.defs.resources import CrawlResource, LakeResource, PoolResource, PublishResource
+from mappool_assets.defs.web_documents.crawl_files import crawl_files
+from mappool_assets.defs.web_documents.media_urls import media_urls
+from mappool_assets.defs.web_documents.page_maps import page_maps
+from mappool_assets.lib.crawl.crawl_files_table import has_changed as has_other_files
 from mappool_assets.lib.pool import list_pool
 from mappool_assets.lib.pool_shards import has_changed
 
@@ -44,12 +48,39 @@ geo_subset_job = dg.define_asset_job(
     selection=dg.AssetSelection.groups("geo_subset"),
     description="The images of the places that the settings name, a page about them, and the index for single queries.",
 )
+crawl_job = dg.define_asset_job(
+    "crawl",
+    selection=dg.AssetSelection.assets(crawl_files),
+    description="The files of the crawl that the settings name; each becomes a partition of documents.",
+)
+pages_job = dg.define_asset_job(
+    "pages",
+    selection=dg.AssetSelection.groups("web_documents") - dg.AssetSelection.assets(crawl_files, media_urls, page_maps),
+    description="Of chosen crawl files the documents, the media with the text around them, packed and scored images. "
+    "For many files backfill these assets instead.",
+)
+collections_job = dg.define_asset_job(
+    "page_collections",
+    selection=dg.AssetSelection.assets(media_urls, page_maps),
+    description="Over all crawl files: the media URLs, each once, and the maps.",
+)
 publish_job = dg.define_asset_job(
     "publish",
     selection=dg.AssetSelection.assets(published_dataset, published_model),
     description="Publish whatever was filtered since the last time.",
 )
-JOBS = (train_job, filter_job, images_job, report_job, geo_subset_job, publish_job, publish_preview)
+JOBS = (
+    train_job,
+    filter_job,
+    images_job,
+    report_job,
+    geo_subset_job,
+    crawl_job,
+    pages_job,
+    collections_job,
+    publish_job,
+    publish_preview,
+)
 
 publish_daily = dg.ScheduleDefinition(
     name="publish_daily",
@@ -76,6 +107,24 @@ def new_pool_shards(pool: PoolResource, lake: LakeResource) -> dg.RunRequest | d
         is_new = has_changed(lake.open(), listing)
     if not is_new:
         return dg.SkipReason(f"All {len(listing.shards):,} shards at {pool.source} are known")
+    return dg.RunRequest()
+
+
+@dg.sensor(
+    target=dg.AssetSelection.assets(crawl_files),
+    minimum_interval_seconds=3600,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+)
+def new_crawl_files(crawl: CrawlResource, lake: LakeResource) -> dg.RunRequest | dg.SkipReason:
+    """Look at the crawl every hour; where it has other files than the lake knows, list it into the lake.
+
+    For folders and buckets that grow: a crawl of Common Crawl is complete when it appears.
+    """
+    with as_failures():
+        listing = crawl.listing()
+        is_new = has_other_files(lake.open(), listing)
+    if not is_new:
+        return dg.SkipReason(f"All {len(listing.files):,} files of {crawl.source} are known")
     return dg.RunRequest()
 
 
@@ -124,4 +173,4 @@ def newly_filtered(instance: dg.DagsterInstance, after: int, *, enough: int) -> 
     return found
 
 
-SENSORS = [new_pool_shards, publish_when_enough]
+SENSORS = [new_pool_shards, new_crawl_files, publish_when_enough]

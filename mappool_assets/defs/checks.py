@@ -38,6 +38,15 @@ CHECKS = {
         "place_counts_add_up",
         ROWS_ACCOUNTED,
     ),
+    "crawl_files": (ROWS_ACCOUNTED,),
+    "documents": ("documents_once", "documents_dropped_stored", ROWS_ACCOUNTED),
+    "media_links": ("media_links_within_text", "media_links_complete", ROWS_ACCOUNTED),
+    "interleaved": ("interleaved_in_order", "interleaved_complete", ROWS_ACCOUNTED),
+    "file_media_urls": (ROWS_ACCOUNTED,),
+    "media_urls": ("media_urls_unique", "media_urls_seen_complete", ROWS_ACCOUNTED),
+    "packed_documents": (ROWS_ACCOUNTED,),
+    "page_images": (ROWS_ACCOUNTED,),
+    "page_maps": ("page_maps_complete", "page_maps_duplicates_kept_once", ROWS_ACCOUNTED),
     "published_dataset": (*OF_SHARD_MAPS, "pool_shards_scored_or_missing"),
 }
 SHOWN_ROWS = 10

@@ -28,17 +28,17 @@ def row_counts(rows_in: int, rows_kept: int, rows_dropped: Mapping[str, int]) ->
         "rows_in": dg.MetadataValue.int(rows_in),
         "rows_kept": dg.MetadataValue.int(rows_kept),
         "kept_percent": dg.MetadataValue.float(round(100 * rows_kept / rows_in, 4) if rows_in else 0.0),
-        "rows_dropped": dg.MetadataValue.md(reasons_table(rows_dropped)),
+        "rows_dropped": dg.MetadataValue.md(counts_table("reason", "rows", rows_dropped)),
         **{f"dropped_{reason}": dg.MetadataValue.int(rows) for reason, rows in rows_dropped.items()},
     }
 
 
-def reasons_table(rows_dropped: Mapping[str, int]) -> str:
-    """Return a markdown table of dropped rows by reason, most first."""
-    if not rows_dropped:
+def counts_table(of: str, what: str, counts: Mapping[str, int]) -> str:
+    """Return a markdown table of counts, most first; ``of`` and ``what`` are its headings."""
+    if not counts:
         return "none"
-    lines = [f"| {reason} | {rows:,} |" for reason, rows in sorted(rows_dropped.items(), key=lambda x: -x[1])]
-    return "\n".join(["| reason | rows |", "| --- | ---: |", *lines])
+    lines = [f"| {name} | {count:,} |" for name, count in sorted(counts.items(), key=lambda each: -each[1])]
+    return "\n".join([f"| {of} | {what} |", "| --- | ---: |", *lines])
 
 
 def table_metadata(lake: Lake, table: str) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import dagster as dg
+from dagster._core.definitions.data_version import DEFAULT_DATA_VERSION
+from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
 from mappool_assets.defs.checks import sql_check_results
 from mappool_assets.defs.metadata import file_metadata, previous_metadata, row_counts
@@ -20,6 +22,13 @@ from mappool_assets.lib.shard_runs import ShardTask
 from mappool_assets.lib.workers import Outcome
 
 DATA_VERSION = "dagster/data_version"
+# What is recorded of a parent that was never made, such as the documents of a WAT file: an event before all others.
+# With nothing recorded, Dagster takes the dependency for a new one, and what was made of it is out of date for ever;
+# with its own "NULL" it does not notice when the parent is made after all.
+NEVER_MADE = DEFAULT_DATA_VERSION.value, "-1"
+# A step without an output makes Dagster skip the steps after it; an output makes it record all partitions once more,
+# without their metadata. With this mark, which Dagster has for observations, it does neither.
+WITHOUT_EVENT = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
 
 
 class Report(Protocol):
@@ -81,8 +90,10 @@ def run_partitions(
     *,
     parents: Sequence[dg.AssetKey] = (),
     partitioned_parents: Sequence[dg.AssetKey] = (),
-) -> Iterator[dg.AssetCheckResult]:
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
     """Record each partition as its outcome comes, check those that are done, and fail naming those that are not.
+
+    Where none failed, steps of the same run that depend on this one go on.
 
     Parameters
     ----------
@@ -128,6 +139,7 @@ def run_partitions(
         yield from sql_check_results(context.asset_key, target.lake, table=target.table, partitions=sorted(done))
     if failed:
         raise fail_with(failed, planned)
+    yield dg.MaterializeResult(metadata=WITHOUT_EVENT)
 
 
 def _measured(
@@ -233,12 +245,9 @@ def fail_with(failed: Sequence[PartitionResult], planned: int) -> dg.Failure:
 def _parent_tags(instance: dg.DagsterInstance, parent: dg.AssetKey, partition: str | None = None) -> dict[str, str]:
     wanted = dg.AssetRecordsFilter(parent, asset_partitions=[partition] if partition else None)
     records = instance.fetch_materializations(wanted, limit=1).records
-    if not records:
-        return {}
-    materialization = records[0].asset_materialization
-    version = (materialization.tags or {}).get(DATA_VERSION, "") if materialization else ""
+    version, pointer = NEVER_MADE
+    if records:
+        made = records[0].asset_materialization
+        version, pointer = (made.tags or {}).get(DATA_VERSION, "") if made else "", str(records[0].storage_id)
     name = parent.to_user_string()
-    return {
-        f"dagster/input_data_version/{name}": version,
-        f"dagster/input_event_pointer/{name}": str(records[0].storage_id),
-    }
+    return {f"dagster/input_data_version/{name}": version, f"dagster/input_event_pointer/{name}": pointer}

@@ -60,7 +60,11 @@ SETTINGS = {
         "The name told to web servers, the first word of which robots.txt is read for; add where their operators reach "
         "you: `mappool-assets (+https://example.org/contact)`",
     ),
-    "MAPPOOL_ROBOTS": Setting("1", "0 fetches images against robots.txt and X-Robots-Tag (noai, noimageai, noindex …)"),
+    "MAPPOOL_ROBOTS": Setting(
+        "1",
+        "0 fetches images against robots.txt and X-Robots-Tag (noai, noimageai, noindex …), and takes pages of a crawl "
+        "that say noai or noindex",
+    ),
     "MAPPOOL_EGRESS_PROXY": Setting(
         "", "`http://[user:password@]host:port` through which images are fetched; it then has to refuse addresses"
     ),
@@ -83,6 +87,24 @@ SETTINGS = {
     "MAPPOOL_GEO_MOST_A_DOMAIN": Setting("", "Most images of one domain for a place"),
     "MAPPOOL_GEO_SAFETY_HEAD": Setting("", "safetensors file of a linear head over `l14_img` that tells unsafe images"),
     "MAPPOOL_GEO_LABELS": Setting("", "CSV of `uid,label` (yes or no): does the image show its place?"),
+    "MAPPOOL_CRAWL": Setting(
+        "CC-MAIN-2024-22",
+        "Web pages: a crawl of Common Crawl by name, the address of a list of its WARC or WAT files, or a folder or "
+        "`s3://bucket/prefix` of such files",
+    ),
+    "MAPPOOL_CRAWL_KIND": Setting("warc", "Which files of it: `warc`, or `wat` for its media URLs alone, much faster"),
+    "MAPPOOL_CRAWL_FILES": Setting("10", "Files of the crawl that are taken, drawn by chance; 0 takes all"),
+    "MAPPOOL_CRAWL_SEED": Setting("0", "Decides which files are drawn"),
+    "MAPPOOL_PAGE_BOILERPLATE": Setting("0", "1 keeps menus, banners and footers in documents"),
+    "MAPPOOL_PAGE_LANGUAGES": Setting("", "Only pages in these languages, ISO 639 codes: `en,de`"),
+    "MAPPOOL_PAGE_LANGUAGE_SCORE": Setting("0.5", "How sure a page's language must be, 0 to 1; CCNet's number"),
+    "MAPPOOL_WINDOW_TOKENS": Setting(
+        "256", "Tokens of text before and after an image, sound or film; Flamingo's number"
+    ),
+    "MAPPOOL_WINDOW_TOKENIZER": Setting("words", "What a token is: `words`, or `clip` for those of OpenAI's CLIP"),
+    "MAPPOOL_PACK_FORM": Setting("tar", "How packed documents are stored: `tar` (tars in tars) or `parquet`"),
+    "MAPPOOL_PACK_IMAGES_A_PAGE": Setting("5", "Images of a page that are fetched and packed; Flamingo's number"),
+    "MAPPOOL_AESTHETIC_HEAD": Setting("", "safetensors file of a linear head over `l14_img` that tells beauty"),
     "MAPPOOL_SCRATCH": Setting(
         "data/scratch", "Local folder for downloads under way and vectors that exceed memory; SQL spills to `TMPDIR`"
     ),

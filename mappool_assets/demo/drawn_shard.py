@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from mappool_assets.demo.commonpool import NPZ_MEMBERS, shard_key, shard_rows, write_shard
 from mappool_assets.demo.drawing_files import Album, DrawnFile
+from mappool_assets.demo.web_pages import Picture
 from mappool_assets.lib.encoder import ClipEncoder
 
 NULL_TEXT_SHARE = 0.004  # of the captions
@@ -46,7 +47,7 @@ class DrawnShard:
         self._images[self._random.choice(others, min(NAN_VECTORS, len(others)), replace=False)] = np.nan
         rows = shard_rows(
             uids=[shard_key(*self._album.seed, row) for row in range(len(files))],
-            urls=[f"{base_url}/{file.path.parent.name}/{file.path.name}" for file in files],
+            urls=[_url(file, base_url) for file in files],
             texts=[self._caption(row) for row in range(len(files))],
             sizes=np.array([(file.width, file.height) for file in files]),
             sha256s=[file.sha256 for file in files],
@@ -55,6 +56,16 @@ class DrawnShard:
             is_map=self._is_map,
         )
         write_shard(folder, shard_key(*self._album.seed), rows)
+
+    def shown(self, base_url: str) -> list[Picture]:
+        """Return the maps among the pictures, and as many of the others, as web pages show them."""
+        maps, others = np.flatnonzero(self._is_map), np.flatnonzero(~self._is_map)
+        files = [self._files[row] for row in sorted([*maps.tolist(), *others[: len(maps)].tolist()])]
+        return [Picture(_url(file, base_url), file.caption, file.width, file.height) for file in files]
+
+
+def _url(file: DrawnFile, base_url: str) -> str:
+    return f"{base_url}/{file.path.parent.name}/{file.path.name}"
 
 
 def _decoded(path: Path) -> Image.Image:

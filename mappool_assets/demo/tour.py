@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from mappool_assets.definitions import build_defs
 from mappool_assets.defs.partition_runs import DATA_VERSION
-from mappool_assets.defs.partitions import POOL_SHARD
+from mappool_assets.defs.partitions import CRAWL_FILE, POOL_SHARD
 from mappool_assets.defs.resources import resources_from
 from mappool_assets.demo.world import World, build_world, serve_images
 from mappool_assets.lib import sql_files
@@ -21,6 +21,7 @@ from mappool_assets.lib.evaluation import METHOD_NAMES, PAPER_ACCURACY, Evaluati
 from mappool_assets.lib.geo_subset.geo_report import PATH as GEO_REPORT
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.map_images.image_archive import IMAGES
+from mappool_assets.lib.packed_documents.packs import PACKS
 from mappool_assets.lib.pool_report.report import PATH as POOL_REPORT
 from mappool_assets.lib.text_table import as_text
 
@@ -73,7 +74,11 @@ def run_demo(folder: Path, instance: dg.DagsterInstance, say: Say) -> None:
         _tell(_run(defs, instance, "report"), say)
         say("\n6  Images of places, and an index of all (by chance: the encoder's weights are random).")
         _tell(_run(defs, instance, "geo_subset"), say)
-        say("\n7  The dataset, into a folder.")
+        say("\n7  Web pages: a small crawl, its documents, their images.")
+        _tell(_run(defs, instance, "crawl"), say)
+        _tell(_run(defs, instance, "pages", sorted(instance.get_dynamic_partitions(CRAWL_FILE))), say)
+        _tell(_run(defs, instance, "page_collections"), say)
+        say("\n8  The dataset, into a folder.")
         _tell(_run(defs, instance, "publish"), say)
     _sum_up(world, folder, time.perf_counter() - began, say)
 
@@ -82,7 +87,9 @@ def _run(defs: dg.Definitions, instance: dg.DagsterInstance, job: str, shards: S
     """Run a job as the UI would, many shards in one run; tell what was made from what was there already."""
     before = _versions(defs, instance, shards)
     began = time.perf_counter()
-    result = defs.resolve_job_def(job).execute_in_process(
+    definition = defs.resolve_job_def(job)
+    assets = list(definition.asset_layer.executable_asset_keys)
+    result = definition.execute_in_process(
         instance=instance,
         run_config=QUIET,
         tags=dict(zip(RANGE_TAGS, (shards[0], shards[-1]), strict=True)) if shards else {},
@@ -96,8 +103,15 @@ def _run(defs: dg.Definitions, instance: dg.DagsterInstance, job: str, shards: S
     for event in result.get_asset_materialization_events():
         name = (event.materialization.asset_key, event.materialization.partition)
         is_unchanged = before.get(name, "") == _version(event.materialization)
-        (unchanged if is_unchanged else made).append(name[1] or name[0].path[-1])
+        (unchanged if is_unchanged else made).append(_name(*name, is_alone=len(assets) == 1))
     return Stage(tuple(made), tuple(unchanged), len(result.get_asset_check_evaluations()), seconds)
+
+
+def _name(asset: dg.AssetKey, partition: str | None, *, is_alone: bool) -> str:
+    """Return what tells one thing that a job makes from the others."""
+    if partition is None:
+        return asset.path[-1]
+    return partition if is_alone else f"{asset.path[-1]} of {partition}"
 
 
 def _versions(
@@ -139,6 +153,7 @@ Done in {seconds:.0f} s.
   the page about it    {lake.url(POOL_REPORT)}
   the page on places   {lake.url(GEO_REPORT)}
   the images           {lake.url(IMAGES)}
+  pages with images    {lake.url(PACKS)}
 
 What to type next
   make ui            look at all of it in Dagster, on http://localhost:3000

@@ -1,4 +1,4 @@
-"""The demo world: labelled drawings, a pool of shards in CommonPool's format, its pictures and an encoder.
+"""The demo world: labelled drawings, a pool of shards in CommonPool's format, its pictures, a crawl and an encoder.
 
 Everything lies in one folder that is there whole or not at all: it is built beside its place and renamed.
 """
@@ -22,17 +22,20 @@ from typing import Any
 import numpy as np
 
 from mappool_assets.demo.canvas import place_name
+from mappool_assets.demo.crawl import write_warc
 from mappool_assets.demo.drawing_files import Album, Block, DrawnFile, add_awkward_files, age_files, draw_albums
 from mappool_assets.demo.drawn_shard import DrawnShard
 from mappool_assets.demo.encoder import write_encoder
+from mappool_assets.demo.web_pages import made_pages
 from mappool_assets.lib.encoder import ClipEncoder
 from mappool_assets.lib.errors import BadSetting, SourceUnavailable
 from mappool_assets.lib.lake import fingerprint, replacing
 from mappool_assets.lib.workers import available_cores
 
-FORMAT = 3  # raise it when the same parameters come to mean another world
+FORMAT = 4  # raise it when the same parameters come to mean another world
 HOST = "127.0.0.1"
 MAP_SHARE = 0.03  # of the pool; CommonPool's 0.7 % would leave too few to look at
+CRAWL_FILES, PAGES_A_FILE = 2, 40
 PLACES = 12  # names to look for; with random weights an encoder finds anything by them
 _FEW_DRAWINGS = 600  # fewer are drawn sooner than worker processes have started
 _MANIFEST = "manifest.json"
@@ -71,6 +74,11 @@ class World:
         return self.folder / "pool_images"
 
     @property
+    def crawl(self) -> Path:
+        """WARC files of web pages that show the pool's pictures."""
+        return self.folder / "crawl"
+
+    @property
     def places(self) -> Path:
         """Places to look for: a keyword list."""
         return self.folder / "places.txt"
@@ -99,6 +107,7 @@ class World:
             ("MAPPOOL_ENCODER_PRETRAINED", "", "its weights are in its folder"),
             ("MAPPOOL_PLACES", f"keywords:{self.places}", "places whose images are looked for"),
             ("MAPPOOL_NEIGHBOURS", "40", "images that a place finds"),
+            ("MAPPOOL_CRAWL", str(self.crawl), "WARC files of web pages"),
             ("MAPPOOL_SCRATCH", str(self.folder.parent / "scratch"), "downloads under way"),
             ("MAPPOOL_PUBLISH_TO", str(self.folder.parent / "published"), "where the finished dataset goes"),
             ("MAPPOOL_ALLOW_PRIVATE_ADDRESSES", "1", "the pool's pictures are served by this machine"),
@@ -193,8 +202,15 @@ def _fill(building: Path, world: World, parameters: dict[str, int], progress: Pr
     for number, album in enumerate(pool):
         age_files(album.folder, (seed, 3, number))
     (building / "pool").mkdir()
+    base_url = f"http://{HOST}:{world.port}"
     for shard in embedded:
-        shard.write(building / "pool", f"http://{HOST}:{world.port}")
+        shard.write(building / "pool", base_url)
+    pictures = [picture for shard in embedded for picture in shard.shown(base_url)]
+    for number in range(CRAWL_FILES):
+        random = np.random.default_rng([seed, 5, number])
+        write_warc(
+            building / world.crawl.name / f"journeys-{number:05}.warc.gz", made_pages(pictures, PAGES_A_FILE, random)
+        )
     names = sorted({place_name(np.random.default_rng([seed, 4, place])) for place in range(PLACES)})
     _write_text(building / world.places.name, "".join(f"{name}\n" for name in names))
     _write_text(building / world.env_file.name, world._env_text())

@@ -26,10 +26,11 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from mappool_assets.lib.errors import BadSetting, MissingInput
-from mappool_assets.lib.lake_sql import query_lake
+from mappool_assets.lib.lake_sql import DEFAULT_LIMITS, BatchStream, SqlLimits, query_lake, stream_lake
 
 PROVENANCE_KEY = b"mappool_assets"
 WHOLE = "all"  # the partition of an unpartitioned table
+SQL_BATCH_ROWS = 8192  # 1 MB of rows with an address each
 
 
 def fingerprint(inputs: Mapping[str, Any]) -> str:
@@ -266,6 +267,42 @@ class Lake:
             The statement reads a table that has not been made.
         """
         return query_lake(self.filesystem, self.root, statement, parameters or {})
+
+    @contextlib.contextmanager
+    def query_batches(
+        self,
+        statement: str,
+        parameters: Mapping[str, Any] | None = None,
+        tables: Mapping[str, BatchStream] | None = None,
+        *,
+        limits: SqlLimits = DEFAULT_LIMITS,
+        batch_rows: int = SQL_BATCH_ROWS,
+    ) -> Iterator[pa.RecordBatchReader]:
+        """Yield the rows of one SQL statement as they come: what it reads and returns may be larger than memory.
+
+        It sees the macros of ``sql/lake.sql``, not the views: files are bound to it (:meth:`sql_file`), tables handed
+        to it.
+
+        Parameters
+        ----------
+        tables : mapping of str to BatchStream, optional
+            By the names under which the statement reads them.
+        batch_rows : int
+            Most rows of a batch.
+
+        Raises
+        ------
+        BadSetting
+            It does not get by with its limits.
+        """
+        handed = (self.filesystem, statement, parameters or {}, tables or {}, limits, batch_rows)
+        with stream_lake(*handed) as reader:
+            yield reader
+
+    @classmethod
+    def sql_file(cls, table: str, partition: str = WHOLE) -> str:
+        """Return the name by which SQL reads a partition of ``group/table``, to be bound to a statement."""
+        return f"lake://{cls.table_path(table, partition)}"
 
 
 class TableWriter:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from mappool_assets.lib.errors import MissingInput
+from mappool_assets.lib.errors import BadSetting, MissingInput
 
 SQL_MEMORY = "4GB"  # leaves room for the workers beside it; what does not fit is spilled
 NO_FILES = "No files found"  # what DuckDB says where a table's glob matches nothing; other errors are real ones
@@ -21,15 +23,57 @@ SQL_FOLDER = next(
 )  # inside an installed package, or beside it in a checkout
 
 
+@dataclass(frozen=True)
+class SqlLimits:
+    """What a statement may use.
+
+    Attributes
+    ----------
+    memory : str
+        For its hash tables, sorts and buffers, such as ``"4GB"``; what does not fit is spilled to disk. The process
+        takes about 260 MB more, of which 150 MB are the libraries.
+    threads : int, optional
+        None is one a core. Each keeps blocks of its own: with little memory, few threads spill less.
+    spill : Path, optional
+        A folder on a local disk for what does not fit; None is the system's for temporary files.
+    """
+
+    memory: str = SQL_MEMORY
+    threads: int | None = None
+    spill: Path | None = None
+
+
+DEFAULT_LIMITS = SqlLimits()
+
+
+class BatchStream:
+    """Rows that are handed to a statement as they are made; an exception in their making ends it, and is raised.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema
+    batches : iterator of pyarrow.RecordBatch
+        Gone through once, as far as the statement needs it.
+    """
+
+    def __init__(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
+        self._batches = batches
+        self.error: BaseException | None = None
+        self.reader = pa.RecordBatchReader.from_batches(schema, self._told())
+
+    def _told(self) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from self._batches
+        except BaseException as error:  # DuckDB and Arrow would make a text of it
+            self.error = error
+            raise
+
+
 def query_lake(filesystem: pafs.FileSystem, root: str, statement: str, parameters: Mapping[str, Any]) -> pa.Table:
     """Run one statement with bound parameters; see :meth:`mappool_assets.lib.lake.Lake.query`."""
     import duckdb
 
-    with (
-        tempfile.TemporaryDirectory(prefix="mappool-sql-") as spill,
-        duckdb.connect(config={"memory_limit": SQL_MEMORY, "temp_directory": spill}) as connection,
-    ):
-        connection.register_filesystem(_duckdb_filesystem(filesystem))
+    with _connected(filesystem, DEFAULT_LIMITS) as connection:
         unreadable = _create_views(connection)
         try:
             return connection.sql(statement, params=dict(parameters)).to_arrow_table()
@@ -45,12 +89,65 @@ def query_lake(filesystem: pafs.FileSystem, root: str, statement: str, parameter
             ) from error
 
 
+@contextlib.contextmanager
+def stream_lake(
+    filesystem: pafs.FileSystem,
+    statement: str,
+    parameters: Mapping[str, Any],
+    tables: Mapping[str, BatchStream],
+    limits: SqlLimits,
+    batch_rows: int,
+) -> Iterator[pa.RecordBatchReader]:
+    """Run one statement whose tables and result may be larger than memory; see :meth:`Lake.query_batches`."""
+    import duckdb
+
+    with _connected(filesystem, limits) as connection:
+        for definition in _definitions():
+            if "CREATE MACRO" in definition:  # they open no file, as views do
+                connection.execute(definition)
+        for name, stream in tables.items():
+            connection.register(name, stream.reader)
+        try:
+            yield connection.sql(statement, params=dict(parameters)).to_arrow_reader(batch_rows)
+        except Exception as error:
+            for stream in tables.values():
+                if stream.error is not None:
+                    raise stream.error from None
+            if not isinstance(error, duckdb.OutOfMemoryException):
+                raise
+            raise BadSetting(
+                "An SQL statement does not get by with the memory and disk that it may use",
+                where=statement.splitlines()[0].removeprefix("--").strip(),
+                rule=f"{limits.memory} of memory, and room to spill in {limits.spill or tempfile.gettempdir()}",
+                got=str(error).splitlines()[0],
+                action="Give it more memory or fewer threads, or make room on the disk.",
+            ) from error
+
+
+@contextlib.contextmanager
+def _connected(filesystem: pafs.FileSystem, limits: SqlLimits) -> Iterator[Any]:
+    """Yield a connection to which the lake is ``lake://``; what it spills is removed with it."""
+    import duckdb
+
+    with tempfile.TemporaryDirectory(prefix="mappool-sql-", dir=limits.spill) as spill:
+        config: dict[str, Any] = {"memory_limit": limits.memory, "temp_directory": spill}
+        if limits.threads is not None:
+            config["threads"] = limits.threads
+        with duckdb.connect(config=config) as connection:
+            connection.register_filesystem(_duckdb_filesystem(filesystem))
+            yield connection
+
+
+def _definitions() -> list[str]:
+    return (SQL_FOLDER / "lake.sql").read_text(encoding="utf-8").split(";\n")
+
+
 def _create_views(connection: Any) -> list[Exception]:
     """Create the views of ``sql/lake.sql``; return why some could not be, save that their tables are not made yet."""
     import duckdb
 
     unreadable: list[Exception] = []
-    for definition in (SQL_FOLDER / "lake.sql").read_text(encoding="utf-8").split(";\n"):
+    for definition in _definitions():
         try:
             connection.execute(definition)
         except duckdb.Error as error:

@@ -20,7 +20,7 @@ from mappool_assets.lib import sql_files
 from mappool_assets.lib.errors import BadSetting, BadShard, MissingInput, SourceChanged, SourceUnavailable
 from mappool_assets.lib.image_download.downloads import Download, download_images
 from mappool_assets.lib.lake import Lake
-from mappool_assets.lib.map_images import image_archive, shard_images
+from mappool_assets.lib.map_images import asking, image_archive
 from mappool_assets.lib.map_images.image_archive import FILES, IMAGES, read_image, read_images, stored_files
 from mappool_assets.lib.map_images.image_facts import inspect_image
 from mappool_assets.lib.map_images.image_ledger import may_come_later
@@ -639,7 +639,7 @@ def test_a_reason_as_long_as_a_book_is_cut(web: ImageWeb) -> None:
 
     web.write_maps([0])
     web.fetch(engine=engine)
-    assert len(web.rows()[0]["detail"]) == shard_images.DETAIL_CHARACTERS
+    assert len(web.rows()[0]["detail"]) == asking.DETAIL_CHARACTERS
 
 
 @pytest.mark.parametrize(("setting", "got"), [({"archive_format": "zip"}, "zip"), ({"max_attempts": 0}, "0")])

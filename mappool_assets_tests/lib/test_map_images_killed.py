@@ -9,72 +9,23 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.map_images import image_archive
-from mappool_assets.lib.map_images.image_archive import FILES, IMAGES, WEBDATASET, read_images
+from mappool_assets.lib.map_images.image_archive import FILES, WEBDATASET, read_images
 from mappool_assets.lib.publish.take_down import TakeDown
 from mappool_assets_tests.image_web import ImageWeb, image_web, uid
+from mappool_assets_tests.killer import Killed, Killer, KillingLake, a_killer
 from mappool_assets_tests.small_lake import A, folder_bytes
-
-STEPS = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "open", "shutil.rmtree")
-
-
-class Killed(BaseException):
-    """Stands for a signal."""
-
-
-class Killer:
-    """Stops the process's code at the n-th step in some folders, as Python's audit events report them.
-
-    A step makes, opens for writing, renames or removes something.
-    """
-
-    def __init__(self) -> None:
-        self.folders, self.left = ("",), 0
-        self.kill = self._raise
-        sys.addaudithook(self._hear)
-
-    @staticmethod
-    def _raise() -> None:
-        raise Killed
-
-    def _hear(self, event: str, arguments: tuple) -> None:
-        if not self.left or event not in STEPS or not str(arguments[0]).startswith(self.folders):
-            return
-        if event != "open" or arguments[2] & os.O_WRONLY or arguments[2] & os.O_RDWR:
-            self.step()
-
-    def step(self) -> None:
-        if self.left:
-            self.left -= 1
-            if self.left == 0:
-                self.kill()
-
-
-KILLER: list[Killer] = []  # an audit hook cannot be taken off: one for all tests, idle unless armed
 
 
 @pytest.fixture
 def killer() -> Iterator[Killer]:
-    if not KILLER:
-        KILLER.append(Killer())
-    yield KILLER[0]
-    KILLER[0].left = 0
-
-
-@dataclass(frozen=True)
-class KillingLake(Lake):
-    """A lake whose removals are steps too: Arrow does them, of which Python hears nothing."""
-
-    def delete(self, path: str) -> None:
-        if path.startswith(IMAGES):
-            KILLER[0].step()
-        super().delete(path)
+    with a_killer() as killer:
+        yield killer
 
 
 def first_run(web: ImageWeb, archive_format: str) -> None:
@@ -172,6 +123,7 @@ def test_what_a_killed_run_fetched_is_not_asked_for_again(web: ImageWeb, killer:
 KILLED_PROCESS = """
 import os, sys
 from mappool_assets.lib.map_images import image_archive
+from mappool_assets_tests.killer import KILLER
 from mappool_assets_tests.loopback_server import LoopbackServer
 from mappool_assets_tests.lib.test_map_images_killed import *
 image_archive.IMAGES_A_TAR = 2

@@ -10,6 +10,8 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver
+from dagster._core.loader import LoadingContextForTest
 
 from mappool_assets.definitions import build_defs
 from mappool_assets.defs.resources import resources_from
@@ -56,6 +58,19 @@ class Platform:
         return self.defs.resolve_implicit_global_asset_job_def().execute_in_process(
             instance=self.instance, run_config=run_config, asset_selection=keys, tags=tags, raise_on_error=False
         )
+
+    def out_of_date(self) -> dict[tuple[str, str | None], list[str]]:
+        """Return what the UI shows as out of date, by asset and partition, with the reasons."""
+        graph = self.defs.resolve_asset_graph()
+        resolver = CachingStaleStatusResolver(self.instance, graph, LoadingContextForTest(self.instance))
+        found = {}
+        for key in graph.get_all_asset_keys():
+            partitions = graph.get(key).partitions_def
+            for partition in self.instance.get_dynamic_partitions(partitions.name) if partitions else [None]:
+                causes = resolver.get_stale_causes(key, partition)
+                if causes:
+                    found[key.path[-1], partition] = [cause.reason for cause in causes]
+        return found
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import dagster as dg
 
 from mappool_assets.defs.checks import sql_check_results, sql_check_specs
 from mappool_assets.defs.failures import RETRY_TRANSIENT, as_failures
-from mappool_assets.defs.metadata import data_version, log_steps, reasons_table, table_metadata
+from mappool_assets.defs.metadata import counts_table, data_version, log_steps, table_metadata
 from mappool_assets.defs.resources import EncoderResource, LakeResource, PlacesResource
 from mappool_assets.lib.places.place_queries import PLACE_QUERIES, make_place_queries
 
@@ -41,7 +41,7 @@ def place_queries(
             **table_metadata(lake.open(), PLACE_QUERIES),
             "places_read": made.places.rows_in,
             "places": made.places.rows_kept,
-            "places_dropped": dg.MetadataValue.md(reasons_table(made.places.rows_dropped)),
+            "places_dropped": dg.MetadataValue.md(counts_table("reason", "places", made.places.rows_dropped)),
             "prompts_embedded_now": made.embedded,
             **made.place_queries.measures,
         },

@@ -55,7 +55,7 @@ def map_images(
     take_down: TakeDownResource,
     scratch: ScratchResource,
     filtering: FilterResource,
-) -> Iterator[dg.AssetCheckResult]:
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
     """One row is one map of a shard with what became of its image: fetched, or why not.
 
     img2dataset fetches what `shard_maps` kept, as served and verified by sha256, under our rules for the servers of

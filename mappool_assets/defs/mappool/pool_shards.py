@@ -7,7 +7,7 @@ import dagster as dg
 from mappool_assets.defs.checks import sql_check_results, sql_check_specs
 from mappool_assets.defs.failures import RETRY_TRANSIENT, as_failures
 from mappool_assets.defs.metadata import table_metadata
-from mappool_assets.defs.partitions import POOL_SHARD, add_shards
+from mappool_assets.defs.partitions import POOL_SHARD, add_partitions
 from mappool_assets.defs.resources import LakeResource, PoolResource
 from mappool_assets.lib.pool import list_pool
 from mappool_assets.lib.pool_shards import TABLE, known_shards, pool_name, write_pool_shards
@@ -33,7 +33,7 @@ def pool_shards(context: dg.AssetExecutionContext, lake: LakeResource, pool: Poo
     with as_failures():
         listing = list_pool(pool.source, pool.storage())
         write_pool_shards(lake.open(), listing)
-    new = add_shards(context.instance, list(known_shards(lake.open())))
+    new = add_partitions(context.instance, POOL_SHARD, list(known_shards(lake.open())))
     context.log.info(f"{len(listing.shards):,} shards at {pool.source}, {len(new):,} of them new")
     return dg.MaterializeResult(
         metadata={

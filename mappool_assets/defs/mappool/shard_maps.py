@@ -48,7 +48,7 @@ def shard_maps(
     lake: LakeResource,
     pool: PoolResource,
     filtering: FilterResource,
-) -> Iterator[dg.AssetCheckResult]:
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
     """One row is one map of the pool, in MapPool's columns and with its score: kept from a shard of CommonPool.
 
     A run filters many shards with a pool of workers and records each when it is done. A shard that is malformed

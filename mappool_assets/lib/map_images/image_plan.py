@@ -90,10 +90,26 @@ def _planned(
     is_fresh_start: bool,
 ) -> PlannedRow:
     new = LedgerRow(map_row["uid"], map_row["url"], map_row["sha256"])
-    if before is None or before[:3] != new[:3]:
-        before = new  # its status is empty
     if not UID.fullmatch(new.uid):
         return PlannedRow(new._replace(status=BAD_UID, detail="the uid cannot name a file"), False)
+    return plan_row(new, before, files, take_down, max_attempts=max_attempts, is_fresh_start=is_fresh_start)
+
+
+def plan_row(
+    new: LedgerRow,
+    before: LedgerRow | None,
+    files: Collection[str],
+    take_down: TakeDown,
+    *,
+    max_attempts: int,
+    is_fresh_start: bool,
+) -> PlannedRow:
+    """Decide on one image: ``new`` is its row if nothing were known, ``before`` the earlier ledger's.
+
+    The others as for :func:`plan_rows`.
+    """
+    if before is None or before[:3] != new[:3]:
+        before = new  # its status is empty
     if is_taken_down(take_down, new.uid, new.url, new.expected_sha256, before.sha256):
         return PlannedRow(new._replace(status=TAKEN_DOWN, attempts=before.attempts), False)
     if before.status == OK:

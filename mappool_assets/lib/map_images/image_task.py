@@ -110,17 +110,11 @@ class ImageTask:
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """What decides which images are asked for and how they lie.
-
-        The proxy does not, and may hold a password; of the user agent the name that robots.txt knows us by does, not
-        our version, with each of which all that was given up would be asked for again.
-        """
-        rules = asdict(self.settings.rules) | {"user_agent": product_token(self.settings.rules.user_agent)}
-        del rules["egress_proxy"]
+        """What decides which images are asked for and how they lie."""
         return {
             "shard": self.key,
             "shard_maps": self.maps_fingerprint,
-            "rules": rules,
+            "rules": deciding_rules(self.settings.rules),
             "archive_format": self.settings.archive_format,
             "code_version": CODE_VERSION,
         }
@@ -162,6 +156,17 @@ class ImageReport:
     rows_tried: int = 0
     is_reused: bool = False
     contact_sheet: bytes | None = field(default=None, repr=False)
+
+
+def deciding_rules(rules: FetchRules) -> dict[str, Any]:
+    """Return those of the rules that decide which images are asked for.
+
+    The proxy does not, and may hold a password; of the user agent the name that robots.txt knows us by does, not our
+    version, with each of which all that was given up would be asked for again.
+    """
+    deciding = asdict(rules) | {"user_agent": product_token(rules.user_agent)}
+    del deciding["egress_proxy"]
+    return deciding
 
 
 def rows_to_retry(made: Provenance, max_attempts: int) -> int:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from mappool_assets.lib.map_images.image_ledger import Ledger, LedgerRow
+from collections.abc import Iterable
+
+from mappool_assets.lib.errors import SourceUnavailable
+from mappool_assets.lib.map_images.image_ledger import LedgerRow
 
 # Where so many that were not silent before give no answer, and nobody else does: of links as old as the pool's some 10
 # to 30 % are dead, so that 20 of 20 happen in fewer than one of 10^10 shards.
@@ -16,7 +19,7 @@ class Answers:
 
     Parameters
     ----------
-    stored : Ledger or None
+    before : iterable of LedgerRow
         Of the run before: that a server which was silent then still is, is no news.
 
     Attributes
@@ -25,11 +28,10 @@ class Answers:
         Rows without an answer whose server was not silent before.
     """
 
-    def __init__(self, stored: Ledger | None) -> None:
+    def __init__(self, before: Iterable[LedgerRow]) -> None:
         self.newly_unanswered = 0
         self._answered = 0
-        rows = stored.rows.values() if stored else ()
-        self._silent_before = {row.uid for row in rows if row.status in NO_ANSWER}
+        self._silent_before = {row.uid for row in before if row.status in NO_ANSWER}
 
     def count(self, row: LedgerRow) -> None:
         """Take what became of a row that was asked for."""
@@ -42,3 +44,13 @@ class Answers:
     def is_outage(self) -> bool:
         """Whether it is our own network that is silent."""
         return self.newly_unanswered >= OUTAGE_ROWS and not self._answered
+
+    def outage(self, where: str) -> SourceUnavailable:
+        """Return the error that says so; ``where`` names the run."""
+        return SourceUnavailable(
+            "Nobody on the web answers",
+            where=where,
+            rule="an answer, whatever it says, to one of the images asked for",
+            got=f"none to {self.newly_unanswered:,} that had not been silent before, nor to any other",
+            action="Look at this machine's network, resolver and egress proxy, then run the shard again.",
+        )

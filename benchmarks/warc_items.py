@@ -1,0 +1,176 @@
+"""How fast the pages of a WARC file become texts and media in document order: against trafilatura's fast mode.
+
+    python benchmarks/warc_items.py [--pages 500] [--repeats 5]
+
+Ours is ``read_pages`` and ``parse_page``: records checked, encodings told, pages parsed, boilerplate left out, images,
+sounds and films with absolute addresses, title, canonical address, wishes to robots. The rivals read the records with
+fastwarc, which checks less, and give each page as bytes to ``trafilatura.extract(fast=True)``, which decodes it:
+
+* text and images, the nearest to what we return, without sounds, films, candidates of srcset and what a page says of
+  itself. The claim is against this;
+* text alone;
+* text, images and metadata, of which we return title, address and nothing else.
+
+Beside them stand our own steps alone: what of ours is reading, and what is decoding and parsing before the walk. Each
+has a process of its own, on one core, and reads from the page cache; imports come before the clock. Compared is processor
+time, which other programs on the machine lengthen least. The pages are made from a seed (``harness/crawl_pages.py``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from harness.crawl_pages import made_pages
+from harness.own_process import Measured, measure
+from harness.verdict import Claim, conclude, print_table
+
+from mappool_assets.demo.crawl import MadePage, write_warc
+
+LEAST_SPEEDUP = 10.0
+OURS, READING, PARSING = "ours", "of it: reading", "of it: reading, decoding and parsing"
+RIVAL = "trafilatura fast, text and images"
+RIVALS: dict[str, dict[str, Any]] = {
+    RIVAL: {"include_images": True},
+    "trafilatura fast, text": {},
+    "trafilatura fast, text, images and metadata": {"include_images": True, "with_metadata": True},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pages", type=int, default=500)
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="mappool-benchmark-") as folder:
+        warc = Path(folder) / "made.warc.gz"
+        page_bytes = make_warc(warc, arguments.pages)
+        methods: dict[str, tuple[Callable[..., Callable[[], dict]], tuple[Any, ...]]] = {
+            OURS: (prepare_ours, (warc,)),
+            READING: (prepare_reading, (warc,)),
+            PARSING: (prepare_parsing, (warc,)),
+            **{name: (prepare_rival, (warc, options)) for name, options in RIVALS.items()},
+        }
+        runs: dict[str, list[Measured]] = {name: [] for name in methods}
+        for _ in range(arguments.repeats):  # in turn, so that a busy minute of the machine hits all
+            for name, (prepare, given) in methods.items():
+                runs[name].append(measure(prepare, *given))
+    medians = {name: sorted(measured, key=pages_a_second)[len(measured) // 2] for name, measured in runs.items()}
+    ours = medians[OURS]
+    print_table(
+        f"pages of {page_bytes / 1000:.0f} kB to items, on one core, median of {arguments.repeats} by processor time",
+        ["", "pages", "pages/s", "ours is × as fast", "media a page", "kB of text a page", "memory MB"],
+        [
+            [
+                name,
+                f"{run.result['pages']:,}",
+                f"{pages_a_second(run):,.0f}",
+                f"{pages_a_second(ours) / pages_a_second(run):.1f}",
+                f"{run.result['media'] / run.result['pages']:.1f}" if "media" in run.result else "",
+                f"{run.result['text_bytes'] / run.result['pages'] / 1000:.1f}" if "text_bytes" in run.result else "",
+                f"{run.peak_bytes / 1e6:.0f}",
+            ]
+            for name, run in medians.items()
+        ],
+    )
+    conclude(Claim("warc_items", pages_a_second(ours) / pages_a_second(medians[RIVAL]), LEAST_SPEEDUP))
+
+
+def make_warc(path: Path, pages: int) -> float:
+    """Write a WARC of made pages and return their mean size."""
+    sizes: list[int] = []
+
+    def made() -> Iterator[MadePage]:
+        for url, body, content_type in made_pages(pages, seed=2):
+            sizes.append(len(body))
+            yield MadePage(url, body, (("Content-Type", content_type),))
+
+    write_warc(path, made())
+    path.read_bytes()  # into the page cache
+    return sum(sizes) / len(sizes)
+
+
+def prepare_ours(warc: Path) -> Callable[[], dict]:
+    from mappool_assets.lib.web_documents.page_items import PageSettings, parse_page
+
+    settings = PageSettings()
+
+    def work() -> dict:
+        counts = {"pages": 0, "media": 0, "text_bytes": 0}
+        for page in our_pages(warc):
+            parsed = parse_page(page.body, page.url, page.content_type, page.x_robots_tag, settings)
+            counts["pages"] += 1
+            for item in parsed.items:
+                counts["media"] += item.text is None
+                counts["text_bytes"] += len((item.text or "").encode())
+        return counts
+
+    return on_one_core(work)
+
+
+def prepare_reading(warc: Path) -> Callable[[], dict]:
+    return on_one_core(lambda: {"pages": sum(1 for _ in our_pages(warc))})
+
+
+def prepare_parsing(warc: Path) -> Callable[[], dict]:
+    from selectolax.lexbor import LexborHTMLParser
+
+    from mappool_assets.lib.web_documents.charset import decoded
+    from mappool_assets.lib.web_documents.noscript_media import WITHOUT_EVENTS
+
+    def work() -> dict:
+        pages = 0
+        for page in our_pages(warc):
+            source = decoded(page.body, page.content_type)
+            pages += LexborHTMLParser(source.utf8, options=WITHOUT_EVENTS, scripting=True).root is not None
+        return {"pages": pages}
+
+    return on_one_core(work)
+
+
+def prepare_rival(warc: Path, options: dict[str, Any]) -> Callable[[], dict]:
+    import trafilatura
+    from fastwarc.warc import ArchiveIterator, WarcRecordType
+
+    def work() -> dict:
+        counts = {"pages": 0, "text_bytes": 0}
+        with warc.open("rb") as stream:
+            records = ArchiveIterator(stream, record_types=WarcRecordType.response, parse_http=True)
+            for record in records:
+                url = record.headers.get("WARC-Target-URI")
+                text = trafilatura.extract(record.reader.read(), url=url, fast=True, **options)
+                counts["pages"] += 1
+                counts["text_bytes"] += len((text or "").encode())
+        return counts
+
+    return on_one_core(work)
+
+
+def our_pages(warc: Path) -> Iterator[Any]:
+    from mappool_assets.lib.crawl.warc_pages import CrawlPage, WarcLimits, read_pages
+    from mappool_assets.lib.ranged_file.stores import LocalFile
+
+    with LocalFile(str(warc)) as file:
+        for page in read_pages(file, WarcLimits()):
+            assert isinstance(page, CrawlPage), page
+            yield page
+
+
+def on_one_core(work: Callable[[], dict]) -> Callable[[], dict]:
+    def held() -> dict:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        return work()
+
+    return held
+
+
+def pages_a_second(run: Measured) -> float:
+    return run.result["pages"] / run.cpu_seconds
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Interleaved text, images, audio and video out of web crawls."""
