@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 import dagster as dg
+import pytest
 import yaml
 
 from mappool_assets.definitions import build_defs, defs
 from mappool_assets.defs.resources import resources_from
+from mappool_assets.lib.errors import BadSetting
 
 GRAPH = {
     "mappool/training_set": ([], None),
@@ -86,6 +88,7 @@ CHECKS = {
     ("web_documents/page_images", "rows_accounted"),
     ("web_documents/page_maps", "page_maps_complete"),
     ("web_documents/page_maps", "page_maps_duplicates_kept_once"),
+    ("web_documents/page_maps", "page_maps_of_these_packs"),
     ("web_documents/page_maps", "rows_accounted"),
     ("mappool/published_model", "scores_as_in_the_lake"),
     ("mappool/published_dataset", "shard_maps_uid_unique"),
@@ -167,6 +170,13 @@ def test_files_of_every_kind_are_fetched_under_one_name_and_through_one_proxy(mo
         assert (rules.obeys_robots, rules.obeys_opt_out) == (obeys_robots, obeys_robots)
     assert resources_from({})["web"].rules().egress_proxy is None
     assert not resources_from({"MAPPOOL_ROBOTS": "0"})["web"].rules(obeys_robots=True).obeys_robots
+
+
+def test_a_switch_is_on_or_off():
+    for text, keeps in (("1", True), ("0", False)):
+        assert resources_from({"MAPPOOL_PAGE_BOILERPLATE": text})["pages"].keeps_boilerplate is keeps
+    with pytest.raises(BadSetting, match=r"MAPPOOL_PAGE_BOILERPLATE.*1 or 0.*'true'"):
+        resources_from({"MAPPOOL_PAGE_BOILERPLATE": "true"})
 
 
 def test_the_instance_file_is_one_that_dagster_takes(tmp_path, monkeypatch):

@@ -2,9 +2,11 @@
 
 What they imitate: the number of elements as the Web Almanac of 2024 has it (median 594, 90th percentile 1,716) and,
 roughly, its shares of them (div 29 %, a 13 %, span 11 %, li 8 %); a ``main`` on 28 % of pages and a ``base`` on 10 %
-(2021). Text of about 10 kB; the rest are attributes, scripts, styles and JSON-LD. There are menus,
-cookie banners, comments, cards of related articles and footers, in HTML5's elements or in divs with classes; lists,
-tables, figures with srcset, lazy images with and without a noscript twin, pictures, trackers, a few films and sounds.
+(2021); classes as WordPress, Elementor and Bootstrap write them, on nearly half of the elements and of 32 characters,
+as on the one real page that is beside the repository (48 %, 31 characters). Text of about 10 kB; the rest are other
+attributes, scripts, styles and JSON-LD. There are menus, cookie banners, comments, cards of related articles and
+footers, in HTML5's elements or in divs with classes; lists, tables, figures with srcset, lazy images with and without a
+noscript twin, pictures, trackers, a few films and sounds.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from collections.abc import Callable, Iterator
 from harness.crawl_words import LANGUAGES, SHARES, Language, invented, phrase, sentences
 
 # Log-normal, the spread is that of the logarithm. Pages whose parts need more bytes than drawn raise the mean to 83 kB.
-DRAWN_BYTES, BYTES_SPREAD = 74_000, 0.55
+DRAWN_BYTES, BYTES_SPREAD = 66_000, 0.55
 MEDIAN_ELEMENTS, ELEMENTS_SPREAD = 594, 0.81
 MEAN_MEDIA = 24
 LEGACY_SHARE = 0.19  # of pages, and so about of bytes
@@ -127,7 +129,7 @@ class _Page:
         for _ in range(self.draw.randint(0, 4)):
             mark = self.draw.choice([self.link, "<em>{}</em>".format, "<span>{}</span>".format])
             parts += [mark(self.words(3)), self.text(self.draw.randint(5, 25))]
-        return f'<p class="wp-block-paragraph">{" ".join(parts)}</p>\n'
+        return f"<p>{' '.join(parts)}</p>\n"
 
     def subtitle(self) -> str:
         return f'<h2 id="{invented(self.draw)}" class="wp-block-heading">{self.words(5)}</h2>\n'
@@ -145,21 +147,24 @@ class _Page:
     def menu(self, entries: int) -> str:
         icon = '<svg width="16" height="16" viewBox="0 0 16 16"><path d="M3 4h10v2H3zm0 4h10v2H3z"/></svg>'
         labels = (f"{icon if entry % 8 == 0 else ''}<span>{self.words(2)}</span>" for entry in range(entries))
-        items = (f'<li class="menu-item">{self.link(label)}</li>' for label in labels)
+        types = "menu-item menu-item-type-post_type menu-item-object-page menu-item"
+        items = (f'<li class="{types}-{self.draw.randint(10, 9999)}">{self.link(label)}</li>' for label in labels)
         return f'<ul class="menu">{"".join(items)}</ul>'
 
     def card(self) -> str:
         picture = f'<img src="{self.address("jpg")}" alt="{self.words(4)}" width="160" height="90" loading="lazy">'
         return (
-            f'<div class="col-md-4"><div class="card"><div class="card-img">{self.link(picture)}</div>'
-            f'<div class="card-body"><div class="card-meta"><span class="date">2024-05-16</span></div>'
-            f'<div class="card-title">{self.link(f"<span>{self.words(6)}</span>")}</div></div></div></div>\n'
+            f'<div class="col-12 col-sm-6 col-lg-4 mb-4"><div class="card h-100 border-0 shadow-sm">'
+            f'<div class="card-img-top position-relative overflow-hidden">{self.link(picture)}</div>'
+            f'<div class="card-body d-flex flex-column"><div><span class="text-muted small">2024-05-16</span></div>'
+            f'<div class="card-title h5 mb-2">{self.link(f"<span>{self.words(6)}</span>")}</div></div></div></div>\n'
         )
 
     def comment(self) -> str:
         return (
-            f'<div class="comment depth-1"><div class="comment-author vcard"><span class="fn">{self.words(2)}</span>'
-            f'<span class="says">:</span></div><div class="comment-meta">{self.link("<time>17.05.2024</time>")}</div>'
+            f'<div class="comment even thread-even depth-1"><div class="comment-author vcard">'
+            f'<span class="fn">{self.words(2)}</span><span class="says">:</span></div>'
+            f'<div class="comment-meta">{self.link("<time>17.05.2024</time>")}</div>'
             f'<div class="comment-content"><p>{self.text(25)}</p></div>'
             f'<div class="reply">{self.link("↩")}</div></div>\n'
         )
@@ -216,7 +221,7 @@ class _Page:
     # --- pieces
 
     def link(self, content: str, address: str | None = None) -> str:
-        return f'<a href="{address or self.address("html")}" class="link">{content}</a>'
+        return f'<a href="{address or self.address("html")}">{content}</a>'
 
     def address(self, ending: str) -> str:
         name = f"{invented(self.draw)}-{self.draw.getrandbits(32):08x}.{ending}"

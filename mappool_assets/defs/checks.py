@@ -46,7 +46,12 @@ CHECKS = {
     "media_urls": ("media_urls_unique", "media_urls_seen_complete", ROWS_ACCOUNTED),
     "packed_documents": (ROWS_ACCOUNTED,),
     "page_images": (ROWS_ACCOUNTED,),
-    "page_maps": ("page_maps_complete", "page_maps_duplicates_kept_once", ROWS_ACCOUNTED),
+    "page_maps": (
+        "page_maps_complete",
+        "page_maps_duplicates_kept_once",
+        "page_maps_of_these_packs",
+        ROWS_ACCOUNTED,
+    ),
     "published_dataset": (*OF_SHARD_MAPS, "pool_shards_scored_or_missing"),
 }
 SHOWN_ROWS = 10

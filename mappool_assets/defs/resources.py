@@ -443,7 +443,7 @@ def _of_pages(read: SettingsReader) -> Resources:
             hub_endpoint=read.text("MAPPOOL_HUB_ENDPOINT"),
         ),
         "pages": PagesResource(
-            keeps_boilerplate=read.text("MAPPOOL_PAGE_BOILERPLATE") == "1",
+            keeps_boilerplate=read.switch("MAPPOOL_PAGE_BOILERPLATE"),
             obeys_robots=read.text("MAPPOOL_ROBOTS") != "0",
             languages=read.listed("MAPPOOL_PAGE_LANGUAGES"),
             language_score=read.number("MAPPOOL_PAGE_LANGUAGE_SCORE", float),

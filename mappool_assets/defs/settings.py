@@ -147,6 +147,19 @@ class SettingsReader:
         """Return a setting as a number, None where it is empty."""
         return self.number(name, kind) if self.text(name) else None
 
+    def switch(self, name: str) -> bool:
+        """Return whether a setting is on; :class:`BadSetting` where it is neither 1 nor 0."""
+        text = self.text(name)
+        if text not in ("0", "1"):
+            raise BadSetting(
+                "A setting is neither on nor off",
+                where=name,
+                rule="1 or 0",
+                got=repr(text),
+                action="Correct it in .env or in the environment.",
+            )
+        return text == "1"
+
     def listed(self, name: str, separator: str = ",") -> list[str]:
         """Return the parts of a setting."""
         return [part.strip() for part in self.text(name).split(separator) if part.strip()]

@@ -134,6 +134,7 @@ def _connected(filesystem: pafs.FileSystem, limits: SqlLimits) -> Iterator[Any]:
         if limits.threads is not None:
             config["threads"] = limits.threads
         with duckdb.connect(config=config) as connection:
+            connection.execute("SET enable_progress_bar = false")  # after 2 s it would stand among a command's output
             connection.register_filesystem(_duckdb_filesystem(filesystem))
             yield connection
 

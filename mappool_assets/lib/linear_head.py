@@ -63,8 +63,11 @@ class LinearHead:
             ) from error
         if found != encoder_id:
             raise _unusable(path, f"metadata {ENCODER_KEY} {encoder_id}", str(found))
-        if weight.shape != (dimension,) or not np.isfinite([*weight, bias]).all():
-            raise _unusable(path, f"{dimension} finite weights and a bias", f"{weight.size} weights, or not finite")
+        shape = tensors["weight"].shape
+        if shape not in ((dimension,), (1, dimension)) or not np.isfinite([*weight, bias]).all():
+            raise _unusable(
+                path, f"{dimension} finite weights and a bias", f"{weight.size} weights of shape {shape}, or not finite"
+            )
         return cls(weight, bias, hashlib.sha256(content).hexdigest())
 
     def outputs(self, vectors: NDArray[np.float16]) -> NDArray[np.float64]:

@@ -168,13 +168,14 @@ def test_settings_that_mean_nothing_are_refused(tmp_path, how):
     ("content", "message"),
     [
         (b"", "no warc file"),
-        (gzip.compress(b""), "no warc file"),
+        (gzip.compress(b"", mtime=0), "no warc file"),
         (b"<html>Not found</html>", "no warc file"),
         (b"\xff\xfe\x00" * 99, "no warc file"),
         (gzip.compress("\n".join(WARC_PATHS).encode())[:-9], "damaged"),
         (b"\x1f\x8b\x08 no gzip", "damaged"),
         (gzip.compress(b"x" * (MAX_LIST_BYTES + 1), 1), f"more than {MAX_LIST_BYTES}"),
     ],
+    ids=["empty", "empty gzip", "a page", "no text", "cut short", "no gzip", "a bomb"],
 )
 def test_a_list_that_is_no_list_is_an_error_that_says_so(tmp_path, content, message):
     (tmp_path / "warc.paths.gz").write_bytes(content)
@@ -194,6 +195,14 @@ def test_a_list_that_inflates_without_end_is_not_followed(tmp_path):
     (tmp_path / "warc.paths.gz").write_bytes(unit + unit_again * 4_000)
     with deadline(5), pytest.raises(BadSetting, match="more than"):
         list_crawl(str(tmp_path / "warc.paths.gz"), QUICK)
+
+
+@pytest.mark.parametrize("source", ["", " ", "http://[", "\0"])
+def test_an_address_that_is_none_is_a_setting(source, tmp_path, monkeypatch):
+    (tmp_path / "a.warc.gz").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadSetting, match="There is no crawl"):
+        list_crawl(source, QUICK)
 
 
 def test_what_is_not_there_or_not_to_be_had_is_a_setting_and_what_is_down_is_not(store):

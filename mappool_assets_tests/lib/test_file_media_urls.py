@@ -20,6 +20,7 @@ from mappool_assets.lib.media_urls.file_media_url_task import TABLE, FileUrlSett
 from mappool_assets.lib.media_urls.file_media_urls import LEAST_GROUP_ROWS, make_file_media_urls
 from mappool_assets.lib.media_urls.media_url_task import MergeSettings, media_url_tasks
 from mappool_assets.lib.media_urls.page_media import Tally, WatSettings, wat_media
+from mappool_assets.lib.media_urls.wat_links import MOST_MEDIA
 from mappool_assets.lib.ranged_file.base import Storage
 from mappool_assets.lib.ranged_file.stores import LocalFile
 from mappool_assets.lib.web_documents.document_task import document_tasks
@@ -213,8 +214,8 @@ def test_a_page_of_nothing_but_links_takes_bounded_memory(lake: Lake, tmp_path: 
     tally = Tally()
     with LocalFile(str(path)) as file:
         sizes = [batch.nbytes for batch in wat_media(file, WatSettings(), tally)]
-    assert (tally.pages, tally.media, tally.dropped["too_many"]) == (2, 20_000, 10_000)
-    assert max(sizes) < 25_000_000
+    assert (tally.pages, tally.media, tally.dropped["too_many"]) == (2, 2 * MOST_MEDIA, 30_000 - 2 * MOST_MEDIA)
+    assert max(sizes) < 12_000_000
 
 
 @pytest.mark.parametrize("content", [b"", b"no gzip", member(b"no record")])

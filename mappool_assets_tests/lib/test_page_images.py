@@ -166,6 +166,15 @@ def test_a_head_of_another_encoder_is_refused(small_model, tmp_path):  # noqa: F
         scorer(small_model, head)
 
 
+def test_a_head_of_several_outputs_is_refused(small_model, tmp_path):  # noqa: F811
+    head = tmp_path / "head.safetensors"
+    weight = np.zeros((2, small_model.encoder.dimension // 2), np.float32)
+    metadata = {"encoder_id": small_model.encoder.encoder_id}
+    head.write_bytes(save({"weight": weight, "bias": np.zeros(1, np.float32)}, metadata))
+    with pytest.raises(BadModel, match="weights of shape"):
+        scorer(small_model, head)
+
+
 # -- a crawl file -----------------------------------------------------------------------------------------------------
 
 
@@ -212,6 +221,23 @@ def test_what_is_scored_is_not_scored_again_until_the_pages_change(web, small_mo
     web.write_pages([TEXTS[0], 0, 1])
     web.pack()
     assert score(web, small_model).rows_in == 2
+
+
+def test_an_attempt_in_vain_at_another_image_is_no_reason_to_score_again(web, small_model):  # noqa: F811
+    web.busy.add(5)
+    web.write_pages([TEXTS[0], 0, TEXTS[1], 5])
+    web.pack()
+    score(web, small_model)
+    web.pack()
+    assert [image["attempts"] for image in web.ledger()[0]["images"]] == [1, 2]
+    assert score(web, small_model).is_reused
+    assert sql_files.run(web.lake, "checks/page_maps_of_these_packs").num_rows == 0
+    web.busy.clear()
+    web.pack()
+    (stale,) = sql_files.run(web.lake, "checks/page_maps_of_these_packs").to_pylist()
+    assert stale["crawl_file"] == W
+    assert score(web, small_model).rows_in == 2
+    assert sql_files.run(web.lake, "checks/page_maps_of_these_packs").num_rows == 0
 
 
 def test_a_file_without_packed_pages_fails_alone_and_is_recorded(web, small_model):  # noqa: F811

@@ -438,4 +438,4 @@ def test_a_real_page_reads_well():
     assert len(images) == 7
     assert all(item.url.startswith("https://upload.wikimedia.org/wikipedia/commons/") for item in images)
     assert all([descriptor for _, descriptor in item.candidates] == ["1.5x", "2x"] for item in images)
-    assert page.dropped_media == {"boilerplate": 5, "tiny": 1}
+    assert page.dropped_media == {"boilerplate": 5, "hidden": 1}

@@ -172,7 +172,7 @@ def test_a_page_gives_no_more_than_the_most_media() -> None:
     images = [link("IMG@/src", f"{number}.png") for number in range(MOST_MEDIA + 3)]
     page = media_of(*images, images[0], base=base)
     assert len(page.media) == MOST_MEDIA
-    assert page.dropped == {"too_many": 3, "same_page": 1}
+    assert page.dropped == {"too_many": 4}
 
 
 # -- what is a page ---------------------------------------------------------------------------------------------------

@@ -310,6 +310,7 @@ def first(parts: Rows, *, is_text: bool) -> dict:
         lambda parts: swapped(parts, {"text"}),
         lambda parts: swapped(parts, {"image", "audio", "video"}),
         lambda parts: parts.append(parts[0]),
+        lambda parts: parts.append(parts[-2]),
         lambda parts: first(parts, is_text=True).update(end=first(parts, is_text=True)["start"]),
         lambda parts: first(parts, is_text=True).update(end=first(parts[2:], is_text=True)["start"] + 1),
         lambda parts: first(parts, is_text=True).update(start=None),
@@ -362,6 +363,11 @@ def test_each_form_holds_its_media_once(lake: Lake, form: str, change: Change, e
     assert of_files(lake, "interleaved_complete") == {A: len(expected), B: 0}
 
 
+def test_a_medium_whose_windows_are_there_twice_is_missing_once(lake: Lake) -> None:
+    rewrite(lake, "media_links", lambda rows: samples(rows).append(samples(rows)[0]), A)
+    assert faults(lake, "interleaved_complete") == ["not interleaved"] * len(FORMS)
+
+
 def test_sounds_and_films_are_in_one_form_alone(lake: Lake) -> None:
     rewrite(lake, "interleaved", lambda rows: rows[0].update(image_parts=rows[0]["media_parts"]), A)
     assert [(row["fault"], row["form"], row["kind"]) for row in offenders(lake, "interleaved_complete")] == [
@@ -380,6 +386,7 @@ def test_sounds_and_films_are_in_one_form_alone(lake: Lake) -> None:
         ("page_images", "file-0", lambda rows: rows[2].update(is_map=True), ["map without row"]),
         ("page_images", "file-0", lambda rows: rows[0].update(is_map=False), ["row without map"]),
         ("page_images", "file-1", lambda rows: rows[0].update(sha256="0" * 64), ["map without row", "row without map"]),
+        ("page_images", "file-1", lambda rows: rows.append(rows[0]), ["map without row"]),
         ("page_images", "file-1", lambda rows: rows.clear(), ["row without map"] * 2),
         ("page_maps", "all", lambda rows: rows.pop(), ["map without row"]),
         ("page_maps", "all", lambda rows: rows.append(rows[0]), ["row without map"]),
@@ -427,6 +434,25 @@ def test_maps_that_are_kept_twice_are_named(lake: Lake) -> None:
     (found,) = offenders(lake, "page_maps_duplicates_kept_once")
     assert found["sha256"] == same[0]["sha256"]
     assert found["uids"].split(", ") == sorted(row["uid"] for row in same)
+
+
+def test_images_are_scored_in_the_packs_that_are_there(tmp_path: Path) -> None:
+    lake, nothing = Lake(str(tmp_path)), pa.table({"document_id": pa.array([], pa.string())})
+
+    def write(crawl_file: str, scored: str, packed: str) -> None:
+        images, packs = Provenance({"packed_documents": scored}, 0, 0), {"documents_sha256": packed}
+        lake.write_table("web_documents/page_images", nothing, images, crawl_file)
+        lake.write_table("web_documents/packed_documents", nothing, Provenance({}, 0, 0, {}, packs), crawl_file)
+
+    write(A, "1", "1")
+    write(B, "2", "2")
+    assert offenders(lake, "page_maps_of_these_packs") == []
+    write(B, "2", "3")
+    assert offenders(lake, "page_maps_of_these_packs") == [{"crawl_file": B, "scored": "2", "packed": "3"}]
+    lake.delete(Lake.table_path("web_documents/packed_documents", B))
+    assert offenders(lake, "page_maps_of_these_packs") == [{"crawl_file": B, "scored": "2", "packed": None}]
+    lake.delete(Lake.table_path("web_documents/page_images", B))
+    assert offenders(lake, "page_maps_of_these_packs") == [], "packs whose images are not scored yet"
 
 
 # -- media URLs -----------------------------------------------------------------------------------------------------

@@ -178,7 +178,12 @@ def _find(source: str, storage: Storage, kind: str, root: str | None) -> _Found:
     if CRAWL_NAME.fullmatch(source):
         base = f"{(root or COMMON_CRAWL).rstrip('/')}/"
         return _Found(base, _listed_paths(f"{base}crawl-data/{source}/{kind}.paths.gz", storage))
-    scheme = urlsplit(source).scheme
+    if not source.strip():
+        raise _no_crawl(repr(source), "nothing")  # not the present folder, which is what an empty path means
+    try:
+        scheme = urlsplit(source).scheme
+    except ValueError as error:
+        raise _no_crawl(source, str(error)) from error
     if scheme in ("http", "https") or (scheme == "s3" and LIST_FILE.fullmatch(source)) or Path(source).is_file():
         return _Found(f"{(root or _root_of(source)).rstrip('/')}/", _listed_paths(source, storage))
     if scheme == "s3":

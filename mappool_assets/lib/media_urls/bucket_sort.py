@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 GROUPS = 64  # of four buckets: a group of a file of 2 GB, were all addresses as long as can be, is 32 MB
-WAITING_BYTES = 16 << 20  # that gather before they are written: most files need no disk
+WAITING_BYTES = 8 << 20  # that gather before they are written
 
 
 class BucketSort:

@@ -30,7 +30,7 @@ class FileUrlSettings:
         A folder on a local disk, for what does not fit into memory.
     memory : str
         For the file's different URLs, see :class:`~mappool_assets.lib.lake_sql.SqlLimits`. With 128 MB, a million of
-        100 bytes take 3 s, and a worker 350 MB; a million of 2,000 bytes take 11 s and 400 MB.
+        100 bytes take 3 s, and a worker 350 MB; on a WAT that was made to take as much as it can, 500 MB.
     wat : WatSettings
         How WAT files are read.
     """

@@ -20,7 +20,7 @@ from mappool_assets.lib.web_documents.document_batches import BATCH_ROWS, row_of
 from mappool_assets.lib.web_documents.item import TEXT
 
 SCHEMA = pa.schema([(name, pa.string()) for name in ("kind", "url", "page")])
-BATCH_MEDIA = 8192  # 1.5 MB; of one page there are at most wat_links.MOST_MEDIA more
+BATCH_CHARACTERS = 1 << 20  # of URLs, some 10,000; those of one page are 10 MB at most, see wat_links.MOST_MEDIA
 DOCUMENT_COLUMNS = ["url", "items.list.element.kind", "items.list.element.url"]
 
 
@@ -31,13 +31,13 @@ class WatSettings:
     Attributes
     ----------
     max_record_bytes : int
-        The longest record, inflated. Common Crawl cuts pages at 5 MiB; their links, with the names of attributes, take
-        at most about three times the room. Parsed, a record takes ten times its size in memory.
+        The longest record, inflated. 4 MiB are 40,000 links of 100 bytes; the mean is some 25 kB. Parsed, a record of
+        short links takes fifteen times its size in memory.
     obeys_robots : bool
         Whether pages that ask not to be indexed or used for AI are left out, as of documents.
     """
 
-    max_record_bytes: int = 16 << 20
+    max_record_bytes: int = 4 << 20
     obeys_robots: bool = True
 
 
@@ -82,7 +82,7 @@ def wat_media(file: RangedFile, settings: WatSettings, tally: Tally) -> Iterator
         tally.media += len(page.media)
         tally.dropped.update(page.dropped)
         waiting.add(page)
-        if len(waiting.urls) >= BATCH_MEDIA:
+        if waiting.characters >= BATCH_CHARACTERS:
             yield waiting.take()
     yield waiting.take()
 
@@ -91,25 +91,29 @@ class _Waiting:
     """Pages as columns of texts: kept as tuples, they would have the garbage collector look for cycles all the time."""
 
     def __init__(self) -> None:
-        self.kinds: list[str] = []
-        self.urls: list[str] = []
+        self.characters = 0
+        self._kinds: list[str] = []
+        self._urls: list[str] = []
         self._pages: list[str] = []
         self._media: list[int] = []
 
     def add(self, page: WatPage) -> None:
-        self.kinds += [kind for kind, _ in page.media]
-        self.urls += [url for _, url in page.media]
+        urls = [url for _, url in page.media]
+        self.characters += sum(map(len, urls))
+        self._kinds += [kind for kind, _ in page.media]
+        self._urls += urls
         self._pages.append(page.url)
-        self._media.append(len(page.media))
+        self._media.append(len(urls))
 
     def take(self) -> pa.RecordBatch:
         page_of_row = np.repeat(np.arange(len(self._pages)), np.array(self._media, dtype=np.int64))
         pages = pa.array(self._pages, pa.string()).take(pa.array(page_of_row))
         rows = pa.record_batch(
-            [pa.array(self.kinds, pa.string()), pa.array(self.urls, pa.string()), pages], schema=SCHEMA
+            [pa.array(self._kinds, pa.string()), pa.array(self._urls, pa.string()), pages], schema=SCHEMA
         )
-        for column in (self.kinds, self.urls, self._pages, self._media):
+        for column in (self._kinds, self._urls, self._pages, self._media):
             column.clear()
+        self.characters = 0
         return rows
 
 

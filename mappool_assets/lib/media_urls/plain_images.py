@@ -9,7 +9,7 @@ import re
 
 from mappool_assets.lib.web_documents.canonical_url import LONGEST_URL, resolved
 from mappool_assets.lib.web_documents.item import IMAGE
-from mappool_assets.lib.web_documents.media_sources import DATA_URL, NO_SOURCE, _why_no_picture, image
+from mappool_assets.lib.web_documents.media_sources import DATA_URL, NO_SOURCE, image, why_no_picture
 
 # Not all that is normal: no port, user or number as a host; nothing that is percent-encoded when it is normalised.
 _AUTHORITY = r"(?:[a-z0-9-]+\.)+[a-z]+(?=/)"
@@ -49,7 +49,7 @@ class ImageAddresses:
             return NO_SOURCE
         url = self._plain(address) or resolved(self._base, address)
         if url is not None:
-            return _why_no_picture(url) or (IMAGE, url.partition("#")[0])
+            return why_no_picture(url) or (IMAGE, url.partition("#")[0])
         why_not = image({"src": address}, (), self._base)
         assert isinstance(why_not, str)
         return why_not

@@ -52,7 +52,7 @@ ENDINGS = AUDIO_ENDINGS | VIDEO_ENDINGS
 LONGEST_ENDING = 1 + max(map(len, ENDINGS))  # with the dot
 BLANKS = "".join(map(chr, range(33)))  # what does not count at the end of an address
 LAST = frozenset(BLANKS).union(*((ending[-1], ending[-1].upper()) for ending in ENDINGS))
-MOST_MEDIA = 10_000  # of one page: 20 MB of the longest addresses, which a long <base> gives every short link
+MOST_MEDIA = 5_000  # of one page: 10 MB of the longest addresses, which a long <base> gives every short link
 
 MOST_SAID, MOST_SAID_CHARACTERS = 32, 2048  # wishes to robots that are read: all that exist take some 300 characters
 
@@ -142,7 +142,11 @@ def _media(links: list[Any], base: str) -> tuple[list[Medium], dict[str, int]]:
     dropped = Counter[str]()
     judge_image = ImageAddresses(base).judge
     looked_at = 0
-    for link in links:
+    for position, link in enumerate(links):
+        if len(media) == MOST_MEDIA:
+            looked_at += len(links) - position
+            dropped[TOO_MANY] = len(links) - position
+            break
         try:
             kind = KINDS.get(link["path"])
             if kind is None or (kind is BY_ENDING and not may_be_file(link["url"])):
@@ -153,10 +157,8 @@ def _media(links: list[Any], base: str) -> tuple[list[Medium], dict[str, int]]:
         looked_at += 1
         if isinstance(found, str):
             dropped[found] += 1
-        elif len(media) < MOST_MEDIA or found in media:
-            media[found] = None
         else:
-            dropped[TOO_MANY] += 1
+            media[found] = None
     dropped[SAME_PAGE] = looked_at - len(media) - dropped.total()
     dropped[NO_MEDIUM] += len(links) - looked_at
     return list(media), {reason: count for reason, count in dropped.items() if count}

@@ -17,6 +17,7 @@ from mappool_assets.lib.packed_documents.packs import Place
 
 TABLE = "web_documents/packed_documents"
 ROWS_A_WRITE = 4096  # a row group
+DOCUMENTS_SHA256 = "documents_sha256"  # a measure: of all packed documents, which one more attempt in vain leaves alike
 
 IMAGE = pa.struct(
     [
@@ -191,12 +192,14 @@ class PackLedgerWriter:
         self.packs: set[str] = set()
         self._table = table
         self._rows: list[DocumentRow] = []
-        self._digest = hashlib.sha256()
+        self._digest, self._documents_digest = hashlib.sha256(), hashlib.sha256()
 
     def add(self, row: DocumentRow) -> None:
         """Append a row."""
         self._rows.append(row)
         self._digest.update(json.dumps(row).encode())
+        if row.status == OK:
+            self._documents_digest.update(json.dumps([row.document_id, row.sha256]).encode())
         self.statuses[row.status] += 1
         if row.pack is not None:
             self.packs.add(row.pack)
@@ -229,6 +232,7 @@ class PackLedgerWriter:
             {status: count for status, count in sorted(self.statuses.items()) if status != OK},
             {
                 **measures,
+                DOCUMENTS_SHA256: self._documents_digest.hexdigest(),
                 "images": dict(sorted(Counter(row.status for row in images).items())),
                 "image_bytes": sum(row.bytes or 0 for row in images if row.status == OK),
                 "to_retry": {str(attempts): count for attempts, count in sorted(to_retry.items())},

@@ -49,7 +49,7 @@ class PackSettings:
             raise _bad_setting("The form of packed documents", "MAPPOOL_PACK_FORM", " or ".join(FORMS), self.form)
         for what, where, got in (
             ("The number of images a page", "MAPPOOL_PACK_IMAGES_A_PAGE", self.images_a_page),
-            ("The number of documents a pack", "MAPPOOL_PACK_DOCUMENTS", self.documents_a_pack),
+            ("The number of documents a pack", "documents_a_pack", self.documents_a_pack),
         ):
             if got < 1:
                 raise _bad_setting(what, where, "1 or more", got)

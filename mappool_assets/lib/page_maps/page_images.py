@@ -14,7 +14,8 @@ import pyarrow as pa
 from mappool_assets.lib.errors import MissingInput
 from mappool_assets.lib.images import ImageRefused, contact_sheet
 from mappool_assets.lib.lake import Lake, Provenance, fingerprint
-from mappool_assets.lib.packed_documents.packed_documents import TABLE as PACKED_TABLE
+from mappool_assets.lib.packed_documents.pack_ledger import DOCUMENTS_SHA256
+from mappool_assets.lib.packed_documents.pack_ledger import TABLE as PACKED_TABLE
 from mappool_assets.lib.packed_documents.reading import read_packed
 from mappool_assets.lib.page_maps.image_scores import ImageScorer, groups
 from mappool_assets.lib.shard_runs import run_shards
@@ -71,7 +72,7 @@ class PageImagesTask:
     key : str
         The crawl file's.
     packed : str or None
-        Fingerprint of its packed documents; None where there are none yet.
+        Checksum of its packed documents; None where there are none yet.
     origin : mapping
         Where the crawl file was found.
     lake : Lake
@@ -138,7 +139,7 @@ def page_image_tasks(lake: Lake, crawl_files: Sequence[str], scorer: ImageScorer
     tasks = []
     for key in crawl_files:
         made = lake.provenance(PACKED_TABLE, key)
-        packed, origin = (made.fingerprint, made.origin) if made else (None, {})
+        packed, origin = (made.measures.get(DOCUMENTS_SHA256, made.fingerprint), made.origin) if made else (None, {})
         tasks.append(PageImagesTask(key, packed, origin, lake, scorer.classifier.classifier.classifier_id, head))
     return tasks
 

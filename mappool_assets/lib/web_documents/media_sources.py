@@ -89,16 +89,19 @@ def image(attributes: Attributes, picture_sources: Sequence[Attributes], base: s
         ``tiny`` (a side of at most one pixel); ``placeholder`` (an image that only keeps the place); ``tracker`` (of
         a site, host or file that counts visits). Where it has several addresses, it is that of the first.
     """
-    width, height = _side(attributes.get("width")), _side(attributes.get("height"))
+    width = _side(attributes["width"]) if "width" in attributes else None
+    height = _side(attributes["height"]) if "height" in attributes else None
     if (width is not None and width <= 1) or (height is not None and height <= 1):
         return TINY
     if "style" in attributes and _TINY_STYLE.search(attributes["style"] or ""):
         return TINY
-    candidates = _candidates(attributes, picture_sources, base)
+    candidates: tuple[tuple[str, str], ...] = ()
+    if picture_sources or not _SRCSETS.isdisjoint(attributes):
+        candidates = _candidates(attributes, picture_sources, base)
     reason = NO_SOURCE
     for address in _addresses(attributes):
         url = resolved(base, address)
-        why_not = _why_unresolved(address) if url is None else _why_no_picture(url)
+        why_not = _why_unresolved(address) if url is None else why_no_picture(url)
         if url is not None and not why_not:
             return item_of((IMAGE, None, url, _alt(attributes), candidates, width, height))
         if reason == NO_SOURCE:
@@ -163,22 +166,13 @@ def kind_by_ending(url: str) -> str | None:
     return AUDIO if ending in AUDIO_ENDINGS else VIDEO if ending in VIDEO_ENDINGS else None
 
 
-def counts_visits(url: str) -> bool:
-    """Whether an absolute address is one of a site, host or file whose only purpose is to count visits."""
-    return _counts_visits(url, _file_name(url))
-
-
-def _counts_visits(url: str, file_name: str) -> bool:
-    host = url.split("/", 3)[2]
-    if _is_counting_host(host) or _COUNTING_FILE.match(file_name):
-        return True
-    return file_name in ("/tr", "/tr/") and host.endswith("facebook.com")
-
-
-def _why_no_picture(url: str) -> str:
+def why_no_picture(url: str) -> str:
     """Return ``tracker`` or ``placeholder``, or "" for what may be a picture."""
+    host = url.split("/", 3)[2]
+    if _is_counting_host(host):
+        return TRACKER
     file_name = _file_name(url)
-    if _counts_visits(url, file_name):
+    if _COUNTING_FILE.match(file_name) or (file_name in ("/tr", "/tr/") and host.endswith("facebook.com")):
         return TRACKER
     return PLACEHOLDER if _PLACEHOLDER.match(file_name) else ""
 
@@ -192,7 +186,7 @@ def _is_counting_host(host: str) -> bool:
 
 def _file_name(url: str) -> str:
     """Return the last part of a path, from its slash."""
-    path = url.partition("#")[0].partition("?")[0]
+    path = url.partition("#")[0].partition("?")[0] if "?" in url or "#" in url else url
     return path[path.rfind("/", 0, -1) :]
 
 
@@ -216,8 +210,6 @@ def _is_like_an_address(value: str) -> bool:
 
 
 def _candidates(own: Attributes, of_picture: Sequence[Attributes], base: str) -> tuple[tuple[str, str], ...]:
-    if not of_picture and _SRCSETS.isdisjoint(own):
-        return ()
     sets = dict.fromkeys(named[name] for named in (own, *of_picture) for name in SRCSETS if name in named)
     written = [candidate for value in sets if value for candidate in image_candidates(value)]
     found = [(resolved(base, address), descriptor) for address, descriptor in written]
@@ -238,7 +230,9 @@ def _why_unresolved(address: str) -> str:
 
 
 def _alt(attributes: Attributes) -> str | None:
-    return block_text(attributes["alt"] or "") if "alt" in attributes else None
+    if alt := attributes.get("alt"):
+        return block_text(alt)
+    return "" if "alt" in attributes else None
 
 
 def _side(stated: str | None) -> int | None:

@@ -13,6 +13,9 @@ from mappool_assets.lib.web_documents.media_sources import Attributes, image, so
 
 WITHOUT_EVENTS = int(LexborDocumentOptions.WO_EVENTS)  # half of the parser's time, and nobody listens
 MEDIA_MARKUP = re.compile(r"<(?:img|amp-img|audio|video)[\s/]", re.IGNORECASE)
+UNSEEN_MARKUP = re.compile(
+    r"""<img\s[^>]*(?:display\s*:\s*none|\s(?:width|height)=["']?[01](?:px)?["'\s/>])""", re.IGNORECASE
+)
 _ELEMENTS = frozenset({"img", "amp-img", "audio", "video", "source"})
 
 

@@ -61,7 +61,7 @@ class PageSignals:
             return
         attributes = node.attributes
         if tag == "meta":
-            if (attributes.get("name") or "").strip().lower() == "robots":
+            if (name := attributes.get("name")) and name.strip().lower() == "robots":
                 self._wishes += _directives(attributes.get("content") or "")
         elif not (href := attributes.get("href")):
             return
@@ -79,6 +79,8 @@ class PageSignals:
         nobody can speak.
         """
         named = resolved(self.base, self._canonical) if self._canonical else None
+        if named is not None and named.partition("#")[0] == self._url:
+            return self._url  # of most pages that name one
         return canonical_url(named if named and _site(named) == _site(self._url) else self._url)
 
     @property
@@ -99,6 +101,8 @@ def _is_canonical(relation: str | None) -> bool:
 
 def _directives(content: str) -> list[str]:
     """Split ``noindex, max-snippet: 20``; commas may be missing, and a date has some."""
+    if ":" not in content:
+        return content.replace(",", " ").replace(";", " ").split()
     dates = _DATE.findall(content)
     words = _COLON.sub(":", _DATE.sub(" ", content))
     return re.split(r"[\s,;]+", words) + [_COLON.sub(":", " ".join(date.split()), count=1) for date in dates]

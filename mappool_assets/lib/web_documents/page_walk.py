@@ -21,7 +21,7 @@ from mappool_assets.lib.web_documents.item import IMAGE as IMAGE_KIND
 from mappool_assets.lib.web_documents.item import TEXT, Item, item_of
 from mappool_assets.lib.web_documents.late_images import LateImages
 from mappool_assets.lib.web_documents.media_sources import Attributes, image, is_late, late_address, media_file
-from mappool_assets.lib.web_documents.noscript_media import MEDIA_MARKUP, noscript_media, played
+from mappool_assets.lib.web_documents.noscript_media import MEDIA_MARKUP, UNSEEN_MARKUP, noscript_media, played
 from mappool_assets.lib.web_documents.page_elements import (
     BLOCK,
     BREAK,
@@ -48,7 +48,6 @@ ENDS_BLOCK, ENDS_LINK, ENDS_SECTION, ENDS_MUTE, ENDS_TITLE, ENDS_TABLE, ENDS_PIC
 NOT_ENTERED = -1
 
 _MEDIA = "img, audio, video"
-_EMOJI = ("emoji", "emoticon", "smiley", "smilies")  # in the classes of forums and of WordPress
 LONGEST_EMOJI = 12  # characters of alt: families are eleven code points, names such as ":-)" shorter
 
 
@@ -138,6 +137,9 @@ class PageWalk:
             if rule and rule != MUTE:
                 self._drop(node, method, rule)
                 return NOT_ENTERED
+        if method == IMAGE:
+            self._meet_image(attributes)
+            return 0  # amp-img may hold a noscript
         if method > LINK:
             return self._enter_medium(node, tag, method, attributes)
         ends = 0
@@ -221,15 +223,11 @@ class PageWalk:
 
     def _end_link(self) -> None:
         said = self._count_linked()
-        file = media_file(self._link_address, self._base)
-        if file is not None:
-            self._files.append(file._replace(alt=block_text(said) or None))
         self._link_start = None
+        if (file := media_file(self._link_address, self._base)) is not None:
+            self._files.append(file._replace(alt=block_text(said) or None))
 
     def _enter_medium(self, node: LexborNode, tag: str, method: int, attributes: Attributes) -> int:
-        if method == IMAGE:
-            self._meet_image(attributes)
-            return 0  # amp-img may hold a noscript
         if method == SOURCE:
             if self._picture is not None:
                 self._picture.append(attributes)
@@ -262,20 +260,22 @@ class PageWalk:
         sources = self._picture
         if sources:
             self._picture = []
-        if (classes := attributes.get("class")) and any(name in classes for name in _EMOJI):
+        if (classes := attributes.get("class")) and ("moji" in classes or "emoticon" in classes or "smil" in classes):
             alt = attributes.get("alt") or ""
             if not self._mute and len(alt) <= LONGEST_EMOJI:
                 self._parts.append(alt)
             self.dropped_media["emoji"] += 1
             return
-        met = image(attributes, sources or (), self._base)
-        if self._meet(met) and is_late(attributes):
+        if self._meet(image(attributes, sources or (), self._base)) and is_late(attributes):
             self._late_images.see(len(self.items) - 1, late_address(attributes))
 
     def _meet_noscript(self, markup: str) -> None:
         media = len(MEDIA_MARKUP.findall(markup))
         if media == 1 and not self._parts and self._late_images.is_twin_markup(len(self.items), markup):
             self.dropped_media["twin"] += 1  # without parsing it, which would cost three times as much
+            return
+        if media == 1 and UNSEEN_MARKUP.search(markup):  # likewise: most pages have one, to count visits
+            self.dropped_media[HIDDEN] += 1
             return
         for met in noscript_media(markup, self._judge, self._base) if media else ():
             if isinstance(met, str) or met.kind != IMAGE_KIND:
