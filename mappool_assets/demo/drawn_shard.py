@@ -58,9 +58,9 @@ class DrawnShard:
         write_shard(folder, shard_key(*self._album.seed), rows)
 
     def shown(self, base_url: str) -> list[Picture]:
-        """Return the maps among the pictures, and as many of the others, as web pages show them."""
+        """Return the maps among the pictures, and as many of the others (at least one), as web pages show them."""
         maps, others = np.flatnonzero(self._is_map), np.flatnonzero(~self._is_map)
-        files = [self._files[row] for row in sorted([*maps.tolist(), *others[: len(maps)].tolist()])]
+        files = [self._files[row] for row in sorted([*maps.tolist(), *others[: max(len(maps), 1)].tolist()])]
         return [Picture(_url(file, base_url), file.caption, file.width, file.height) for file in files]
 
 
