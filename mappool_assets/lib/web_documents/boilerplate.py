@@ -81,6 +81,7 @@ _OF_ANOTHER = frozenset({"blockquote", "category", "has", "no", "not", "tag", "w
 _ALL = WORDS | CONSENT | CONSENT_WHOLE | UNSEEN
 _BEGINNINGS = frozenset(name.partition("-")[0] for name in _ALL)
 _UNSEEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+NAMELESS = None, None
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 SAYS_UNSEEN, SAYS_BOILERPLATE, SAYS_CONSENT = 1, 2, 4
@@ -117,10 +118,17 @@ class Judge:
         Whether any rule but the first is applied.
     reads_words : bool
         Whether ``WORDS`` are; ``CONSENT`` always is.
+
+    Attributes
+    ----------
+    harmless : set of str
+        Values of ``class`` that have been seen to say nothing: an element that has no other attribute and is not in
+        ``JUDGED_BY_NAME`` need not be judged, which half of them are.
     """
 
     def __init__(self, tree: LexborHTMLParser, drops_boilerplate: bool, reads_words: bool) -> None:
         self.drops_boilerplate, self._reads_words = drops_boilerplate, reads_words
+        self.harmless: set[str | None] = set()
         self._named: dict[tuple[str | None, str | None], int] = {}  # what class and id say, of which pages repeat few
         self._holds_main: set[int] = set()
         self._holds_title: set[int] = set()
@@ -133,20 +141,11 @@ class Judge:
 
         ``mute`` is said where its text is left out, but not the media in it.
         """
-        said = 0
-        if attributes:
-            classes, identifier = attributes.get("class"), attributes.get("id")
-            if classes or identifier:
-                names = classes, identifier
-                known = self._named.get(names)
-                said = self._read(names) if known is None else known
-            if (
-                not said
-                and tag not in JUDGED_BY_NAME
-                and ((classes and len(attributes) == 1) or _TELLING.isdisjoint(attributes))
-            ):
-                return ""  # nine elements in ten
-        elif tag not in JUDGED_BY_NAME:
+        said, names = 0, (attributes.get("class"), attributes.get("id"))
+        if names != NAMELESS:
+            known = self._named.get(names)
+            said = self._read(names) if known is None else known
+        if not said and tag not in JUDGED_BY_NAME and _TELLING.isdisjoint(attributes):
             return ""
         if said & SAYS_UNSEEN or _is_hidden(tag, attributes):
             return HIDDEN
@@ -172,6 +171,8 @@ class Judge:
     def _read(self, names: tuple[str | None, str | None]) -> int:
         is_short = len(names[0] or "") + len(names[1] or "") <= LONGEST_REMEMBERED
         said = self._named[names] = _said(*names) if is_short else _said.__wrapped__(*names)
+        if not said and names[1] is None:
+            self.harmless.add(names[0])
         return said
 
 

@@ -57,11 +57,9 @@ _COUNTING_SITES = frozenset(
 )  # fmt: skip
 _COUNTING_HOSTS = frozenset(
     {"bat.bing.com", "counter.yadro.ru", "hm.baidu.com", "mc.yandex.com", "mc.yandex.ru", "px.ads.linkedin.com",
-     "stats.wordpress.com", "top-fwz1.mail.ru", "top.mail.ru"}
+     "stats.wordpress.com", "stats.wp.com", "top-fwz1.mail.ru", "top.mail.ru"}
 )  # fmt: skip
-_COUNTING_LABELS = frozenset(
-    {"analytics", "beacon", "counter", "matomo", "piwik", "pixel", "stats", "tracker", "tracking"}
-)
+_COUNTING_LABELS = frozenset({"analytics", "beacon", "counter", "matomo", "piwik", "pixel", "tracker", "tracking"})
 _SIDE = re.compile(r"\s*\+?(\d{1,5})(?:\.\d*)?\s*(?:px)?\s*$", re.IGNORECASE)
 _TINY_STYLE = re.compile(r"(?:^|[;\s])(?:width|height)\s*:\s*[01](?:px)?\s*(?:!|;|$)", re.IGNORECASE)
 _MEDIA_ENDING = re.compile(rf"\.(?:{'|'.join(sorted(AUDIO_ENDINGS | VIDEO_ENDINGS))})(?:[?#\s]|$)")
@@ -181,7 +179,7 @@ def why_no_picture(url: str) -> str:
 def _is_counting_host(host: str) -> bool:
     labels = host.partition(":")[0].split(".")
     name, site = ".".join(labels), ".".join(labels[-2:])
-    return site in _COUNTING_SITES or name in _COUNTING_HOSTS or labels[0] in _COUNTING_LABELS
+    return site in _COUNTING_SITES or name in _COUNTING_HOSTS or (len(labels) > 2 and labels[0] in _COUNTING_LABELS)
 
 
 def _file_name(url: str) -> str:

@@ -92,7 +92,8 @@ class PageSignals:
         plain = {wish.lower()[:LONGEST_DIRECTIVE] for wish in self._wishes if wish}
         if "none" in plain:
             plain = plain - {"none"} | {"nofollow", "noindex"}
-        return tuple(sorted(plain)[:MOST_DIRECTIVES])
+        most_telling = sorted(plain, key=lambda wish: (wish not in OPT_OUTS, wish))[:MOST_DIRECTIVES]
+        return tuple(sorted(most_telling))
 
 
 def _is_canonical(relation: str | None) -> bool:

@@ -77,6 +77,7 @@ class PageWalk:
         self.dropped_media: defaultdict[str, int] = defaultdict(int)
         self.dropped_parts: defaultdict[str, int] = defaultdict(int)
         self._judge, self._signals, self._base = judge, signals, signals.base
+        self._harmless = judge.harmless
         self._linked_blocks: list[LinkedBlock] = []
         self._parts: list[str] = []  # text of the block that is being read
         self._files: list[Item] = []  # sounds and films that it links to: they come after it
@@ -131,8 +132,11 @@ class PageWalk:
             self._signals.note(node, tag)
             return NOT_ENTERED
         attributes = node.attributes
+        is_plain = not attributes or (
+            len(attributes) == 1 and (attributes.get("class") in self._harmless or "href" in attributes)
+        )
         rule = ""
-        if attributes or tag in JUDGED_BY_NAME:
+        if not is_plain or tag in JUDGED_BY_NAME:
             rule = self._judge.verdict(node, tag, attributes, self._sections > 0)
             if rule and rule != MUTE:
                 self._drop(node, method, rule)
