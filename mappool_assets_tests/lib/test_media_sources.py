@@ -65,6 +65,8 @@ def url_of(attributes, sources=()):
         # which only look like one of those
         ({"src": "loading-dock.jpg"}, "loading-dock.jpg"),
         ({"src": "pixel-art.png"}, "pixel-art.png"),
+        ({"src": "https://counter.social/a.png"}, "https://counter.social/a.png"),
+        ({"src": "https://www.facebook.com/trips/a.png"}, "https://www.facebook.com/trips/a.png"),
         ({"src": "tr"}, "tr"),
         ({"src": "a.png", "width": "1000", "height": "100%"}, "a.png"),
         ({"src": "a.png", "style": "max-width:100%; height:auto; border-width:1px"}, "a.png"),

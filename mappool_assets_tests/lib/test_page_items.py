@@ -363,9 +363,10 @@ def test_robots_are_told_by_meta_and_header_what_is_for_all_of_them(markup, head
 
 
 def test_directives_without_end_are_bounded():
-    robots = parse(f"<meta name=robots content='noai {' '.join(f'zz{n:0100}' for n in range(9999))}'>").robots
+    words = " ".join(f"a{n:0100}" for n in range(9999))
+    robots = parse(f"<meta name=robots content='noai {words}'>").robots
     assert len(robots) <= 32
-    assert robots[0] == "noai"
+    assert "noai" in robots
     assert max(map(len, robots)) <= 64
 
 
