@@ -132,11 +132,9 @@ class PageWalk:
             self._signals.note(node, tag)
             return NOT_ENTERED
         attributes = node.attributes
-        is_plain = not attributes or (
-            len(attributes) == 1 and (attributes.get("class") in self._harmless or "href" in attributes)
-        )
+        is_harmless = attributes.get("class") in self._harmless or "href" in attributes if attributes else True
         rule = ""
-        if not is_plain or tag in JUDGED_BY_NAME:
+        if len(attributes) > 1 or not is_harmless or tag in JUDGED_BY_NAME:
             rule = self._judge.verdict(node, tag, attributes, self._sections > 0)
             if rule and rule != MUTE:
                 self._drop(node, method, rule)
