@@ -1,0 +1,186 @@
+"""The texts of one shard, a batch at a time: those of its maps, or all that the pool's own file has."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mappool_assets.lib.errors import BadShard, MissingInput, SourceChanged
+from mappool_assets.lib.lake import PROVENANCE_KEY, Lake, Provenance
+from mappool_assets.lib.pool import PoolShard
+from mappool_assets.lib.ranged_file.base import Storage
+from mappool_assets.lib.ranged_file.stores import open_ranged
+from mappool_assets.lib.shard_files import PARQUET_BUFFER_BYTES
+
+MAPS_TABLE = "mappool/shard_maps"
+COLUMNS = ["uid", "text"]
+# Whichever is less, where texts are of like length; ten times the bytes are in memory while they are matched.
+BATCH_ROWS, BATCH_BYTES = 4096, 4 * 2**20
+
+
+class ShardTexts(Protocol):
+    """Where the texts of a shard are."""
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What decides which texts they are."""
+
+    def open(self, lake: Lake, shard: str) -> contextlib.AbstractContextManager[Iterator[pa.RecordBatch]]:
+        """Yield ``uid`` and ``text`` (strings, or a dictionary of them) of all rows in order, in batches."""
+
+
+@dataclass(frozen=True)
+class MapTexts:
+    """The captions of a shard's maps.
+
+    Attributes
+    ----------
+    fingerprint : str
+        Of the shard's maps; empty where there are none yet.
+    """
+
+    fingerprint: str
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """The fingerprint."""
+        return {"shard_maps": self.fingerprint}
+
+    @contextlib.contextmanager
+    def open(self, lake: Lake, shard: str) -> Iterator[Iterator[pa.RecordBatch]]:
+        """Yield batches; ``MissingInput`` where there are no maps, ``SourceChanged`` where they are others by now."""
+        path = lake.table_path(MAPS_TABLE, shard)
+        try:
+            file = lake.filesystem.open_input_file(path)
+        except FileNotFoundError:
+            raise MissingInput(
+                "The shard's maps are not there",
+                where=lake.url(path),
+                rule="the maps of every shard that is matched",
+                got="nothing",
+                action="Materialise shard_maps of this shard first.",
+            ) from None
+        with file:
+            maps = _parquet(file, lake.url(path))
+            made = recorded(maps)
+            if made is None or made.fingerprint != self.fingerprint:
+                raise SourceChanged(
+                    "The shard's maps were made anew while their task waited for its turn",
+                    where=shard,
+                    rule=self.fingerprint or "maps",
+                    got=made.fingerprint if made else "maps that do not say what made them",
+                    action="Run the shard again.",
+                )
+            yield _batches(maps, _parquet(file, lake.url(path), ["text"]), lake.url(path))
+
+
+@dataclass(frozen=True)
+class PoolTexts:
+    """All captions of a shard, from the pool's own parquet file.
+
+    Attributes
+    ----------
+    listed : PoolShard or None
+        Where it lies; None where no listing of the pool has it.
+    storage : Storage
+        How to read it.
+    """
+
+    listed: PoolShard | None
+    storage: Storage
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """The version of the file."""
+        return {"parquet_version": self.listed.parquet_version if self.listed else None}
+
+    @contextlib.contextmanager
+    def open(self, lake: Lake, shard: str) -> Iterator[Iterator[pa.RecordBatch]]:
+        """Yield batches; ``BadShard`` where the file cannot be read, ``SourceChanged`` where it is another by now."""
+        if self.listed is None:
+            raise MissingInput(
+                "No listing of the pool has this shard",
+                where=shard,
+                rule="a shard of the pool",
+                got="a partition of another pool, or of a listing that was not written",
+                action="Materialise pool_shards; if the shard is of another pool, leave its partition out.",
+            )
+        url, version = self.listed.parquet_url, self.listed.parquet_version
+        with open_ranged(url, self.storage) as file:
+            if not url.startswith("hf://") and file.version != version:  # the Hub's are pinned by commit
+                raise SourceChanged(
+                    "The file is not the one that was listed",
+                    where=url,
+                    rule=f"version {version}",
+                    got=f"version {file.version}",
+                    action="List the pool anew (materialise pool_shards), then match this shard again.",
+                )
+            rows = _parquet(file.as_stream(), url)
+            _check_columns(url, rows)
+            yield _batches(rows, _parquet(file.as_stream(), url, ["text"]), url)
+            file.check_unchanged()
+
+
+def recorded(file: pq.ParquetFile) -> Provenance | None:
+    """Return what an open table says it was made of; of the very file, which may have been replaced since."""
+    metadata = (file.metadata.metadata or {}).get(PROVENANCE_KEY)
+    return Provenance.from_json(metadata) if metadata else None
+
+
+def _parquet(file: Any, url: str, dictionaries: list[str] | None = None) -> pq.ParquetFile:
+    with _reading(url):
+        return pq.ParquetFile(file, buffer_size=PARQUET_BUFFER_BYTES, read_dictionary=dictionaries)
+
+
+def _batches(rows: pq.ParquetFile, with_dictionaries: pq.ParquetFile, url: str) -> Iterator[pa.RecordBatch]:
+    """Yield the rows, those of one batch all of one row group.
+
+    Texts that fit are read as a dictionary: one that is there a thousand times takes the memory of one. Of larger row
+    groups Arrow would make a dictionary of all texts, and again for every batch.
+    """
+    for group in range(rows.metadata.num_row_groups):
+        of_group = rows.metadata.row_group(group)
+        columns = (of_group.column(number) for number in range(of_group.num_columns))
+        size = sum(column.total_uncompressed_size for column in columns if column.path_in_schema == "text")
+        file = with_dictionaries if size <= BATCH_BYTES else rows
+        batch_rows = min(max(BATCH_BYTES * of_group.num_rows // max(size, 1), 1), BATCH_ROWS)
+        with _reading(url):
+            batches = file.iter_batches(batch_rows, row_groups=[group], columns=COLUMNS)
+        while True:
+            with _reading(url):
+                batch = next(batches, None)
+            if batch is None:
+                break
+            yield batch
+
+
+def _check_columns(url: str, file: pq.ParquetFile) -> None:
+    types = {field.name: field.type for field in file.schema_arrow}
+    for name in COLUMNS:
+        kind = types.get(name)
+        kind = kind.value_type if isinstance(kind, pa.DictionaryType) else kind
+        if kind not in (pa.string(), pa.large_string()):
+            got = str(kind) if kind else f"columns {sorted(types)}"
+            raise _bad(url, "The parquet has no captions", f"a column {name} of strings", got)
+
+
+@contextlib.contextmanager
+def _reading(url: str) -> Iterator[None]:
+    """Turn what Arrow says of a damaged file into our error."""
+    try:
+        yield
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the operating system's; Arrow's own on corrupt pages has no number
+        raise _bad(url, "The parquet cannot be read", "a complete parquet file", str(error)) from error
+
+
+def _bad(url: str, what: str, rule: str, got: str) -> BadShard:
+    return BadShard(
+        what, where=url, rule=rule, got=got, action="Fetch this shard again, or leave it out; other shards go on."
+    )
