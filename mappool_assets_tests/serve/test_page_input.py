@@ -27,13 +27,15 @@ def test_the_keyboard_alone_is_enough(page):
     assert below > 2
     page.press("ArrowUp")
     assert page.evaluate(FOCUSED) in (0, 1, 2)
+    opened = page.evaluate("document.activeElement.dataset.id")
     page.press("Enter")
     page.wait_for("document.querySelector('#viewer').open")
     caption = page.evaluate("document.querySelector('#viewer-caption').textContent")
     page.press("ArrowRight")
     assert page.evaluate("document.querySelector('#viewer-caption').textContent") != caption
     page.press("Escape")
-    page.wait_for("!document.querySelector('#viewer').open")
+    # The browser first gives the focus back to the image that was opened, then the page to the one that was looked at.
+    page.wait_for(f"(document.activeElement.dataset.id ?? '{opened}') !== '{opened}'")
     chosen = page.evaluate("document.activeElement.dataset.id")
     page.press("s")
     page.wait_for(f"location.hash === '#id={chosen}'")
