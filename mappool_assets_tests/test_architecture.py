@@ -13,6 +13,11 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Modules of lib that work on arrays and values alone. What they may import of the package besides each other: errors.
 NUMERICAL = {
     "classifiers",
+    "curation/lint",
+    "curation/spacing",
+    "curation/wiki_markup",
+    "curation/words",
+    "curation/xml_events",
     "decision",
     "device_classifier",
     "evaluation",
@@ -128,7 +133,19 @@ def test_sql_is_run_by_the_lake_alone():
 
 
 def test_loading_the_definitions_loads_no_heavy_package():
-    heavy = ("torch", "open_clip", "sklearn", "sklearnex", "matplotlib", "datasets", "pandas", "duckdb", "img2dataset")
+    heavy = (
+        "torch",
+        "open_clip",
+        "sklearn",
+        "sklearnex",
+        "matplotlib",
+        "datasets",
+        "pandas",
+        "duckdb",
+        "img2dataset",
+        "numba",
+        "nltk",
+    )
     code = f"import sys, mappool_assets.definitions; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

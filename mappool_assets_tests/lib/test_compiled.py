@@ -83,3 +83,10 @@ def test_a_folder_that_cannot_be_written_to(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BadSetting, match="The folder for compiled code cannot be used"):
         load_kernels(tmp_path / "file" / "compiled")
+
+
+def test_a_folder_that_others_can_write_to(kept):
+    (version,) = kept.iterdir()
+    version.chmod(0o770)
+    with pytest.raises(BadSetting, match=r"nobody else can write to; got owner \d+, mode drwxrwx---"):
+        load_kernels(kept)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
+import stat
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,7 +51,7 @@ def load_kernels(folder: Path) -> None:
     """Make all functions ready, from machine code that is kept in a folder where there is any, else compiling them.
 
     Takes 8 seconds where they are compiled, a tenth of one where they are kept. Whoever may write to the folder decides
-    what code runs: it must not be one that others can write to.
+    what code runs, as Numba unpickles what it keeps: one that others own or may write to is refused.
 
     Parameters
     ----------
@@ -60,10 +62,10 @@ def load_kernels(folder: Path) -> None:
     Raises
     ------
     BadSetting
-        The folder cannot be written to.
+        The folder cannot be written to, or others can write to it too.
     """
     kept = folder.absolute() / _version()
-    _make_writable(kept)
+    _make_private(kept)
     _keep_in(kept)
     try:
         _call_each()
@@ -83,18 +85,22 @@ def _version() -> str:
     return digest.hexdigest()[:16]
 
 
-def _make_writable(folder: Path) -> None:
+def _make_private(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise BadSetting(
-            "The folder for compiled code cannot be used",
-            where=str(folder),
-            rule="a folder that can be written to",
-            got=str(error),
-            action="Name another one.",
-        ) from error
+        raise _bad_folder(folder, "a folder that can be written to", str(error)) from error
+    found = folder.stat()
+    if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        got = f"owner {found.st_uid}, mode {stat.filemode(found.st_mode)}"
+        raise _bad_folder(folder, f"a folder of our own (user {os.getuid()}) that nobody else can write to", got)
+
+
+def _bad_folder(folder: Path, rule: str, got: str) -> BadSetting:
+    return BadSetting(
+        "The folder for compiled code cannot be used", where=str(folder), rule=rule, got=got, action="Name another one."
+    )
 
 
 def _keep_in(folder: Path) -> None:
