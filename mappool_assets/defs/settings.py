@@ -55,6 +55,9 @@ SETTINGS = {
     ),
     "MAPPOOL_IMAGE_FORMAT": Setting("webdataset", "How fetched images are stored: `webdataset` (tars) or `files`"),
     "MAPPOOL_IMAGE_ATTEMPTS": Setting("3", "Runs that try to fetch an image before it is given up"),
+    "MAPPOOL_IMAGES_OF": Setting(
+        "shard_maps", "Whose images are fetched: `shard_maps`, all maps, or `balanced_pool`, those that curation drew"
+    ),
     "MAPPOOL_USER_AGENT": Setting(
         "mappool-assets",
         "The name told to web servers, the first word of which robots.txt is read for; add where their operators reach "
@@ -105,8 +108,50 @@ SETTINGS = {
     "MAPPOOL_PACK_FORM": Setting("tar", "How packed documents are stored: `tar` (tars in tars) or `parquet`"),
     "MAPPOOL_PACK_IMAGES_A_PAGE": Setting("5", "Images of a page that are fetched and packed; Flamingo's number"),
     "MAPPOOL_AESTHETIC_HEAD": Setting("", "safetensors file of a linear head over `l14_img` that tells beauty"),
+    "MAPPOOL_ENTRIES": Setting(
+        "numbers,cartography",
+        "Where the metadata list comes from, separated by commas: `given:` (its JSON or text file), `numbers`, "
+        "`wordnet:` (its folder or zip), `corpus:` (Wikipedia's XML dump, text, parquet), `page_views:`, `places:` (as "
+        "in `MAPPOOL_PLACES`) and a path or address, `cartography`",
+    ),
+    "MAPPOOL_ENTRY_WORD_COUNT": Setting("100", "Least count of a word of the corpus; CLIP's number"),
+    "MAPPOOL_ENTRY_PAIR_PMI": Setting(
+        "30", "Least pointwise mutual information of a pair of words, in bits, MetaCLIP's number; empty takes no pairs"
+    ),
+    "MAPPOOL_ENTRY_PAIR_COUNT": Setting("1", "Least count of a pair of words; ask for more where the PMI is lower"),
+    "MAPPOOL_ENTRY_TEXT_COLUMN": Setting("text", "The column of a corpus in parquet"),
+    "MAPPOOL_ENTRY_TITLE_VIEWS": Setting("70", "Least views of a title of Wikipedia; MetaCLIP's number"),
+    "MAPPOOL_ENTRY_TITLE_HOUR_VIEWS": Setting("50", "Least views in an hour for it to count; MetaCLIP's number"),
+    "MAPPOOL_ENTRY_TITLE_DOMAIN": Setting("en", "Which Wikipedia's titles, as page-view files abbreviate it"),
+    "MAPPOOL_ENTRY_PLACE_FEATURES": Setting("", "Only places of these feature classes, as their source has them: `P`"),
+    "MAPPOOL_ENTRY_PLACE_MIN_POPULATION": Setting("", "Only places of so many people or more"),
+    "MAPPOOL_MATCH_TEXTS": Setting(
+        "maps", "What is curated: `maps`, the pairs that `shard_maps` kept, or `pool`, all of the pool"
+    ),
+    "MAPPOOL_MATCH_UNSPACED": Setting(
+        "0", "1 finds entries of scripts without spaces within runs of letters, as MetaCLIP 2"
+    ),
+    "MAPPOOL_BALANCE_FIRST_T": Setting(
+        "170000", "t of the first draw, before images are fetched; MetaCLIP's for 2.5 billion pairs"
+    ),
+    "MAPPOOL_BALANCE_T": Setting("20000", "t of the second draw, for training; MetaCLIP's for 400 million pairs"),
+    "MAPPOOL_BALANCE_SEEDS": Setting(
+        "0", "Seeds, separated by commas: the first is that of the first draw and of what is published"
+    ),
+    "MAPPOOL_BALANCE_PAIRS": Setting("", "A wanted number of pairs, for which `balance_plan` finds t"),
+    "MAPPOOL_BALANCE_TAIL_SHARE": Setting("", "A wanted share of the tail's matches, for which it finds t: `0.06`"),
+    "MAPPOOL_UNIQUE_BY": Setting(
+        "fetched",
+        "Which images are the same between the draws: `fetched`, as `unique_images` says, or `listed`, by the pool's "
+        "own sha256, without fetching any",
+    ),
+    "MAPPOOL_TEXT_COPIES": Setting("1", "Images that the same text may stay with; 0 sets no limit"),
+    "MAPPOOL_CURATION_POLICY": Setting(
+        "text", "`text` draws each pair, so that an image may be there with several texts; `image` one text an image"
+    ),
     "MAPPOOL_SCRATCH": Setting(
-        "data/scratch", "Local folder for downloads under way and vectors that exceed memory; SQL spills to `TMPDIR`"
+        "data/scratch",
+        "Local folder for downloads under way, compiled code and vectors that exceed memory; SQL spills to `TMPDIR`",
     ),
     "MAPPOOL_PUBLISH_TO": Setting("data/published", "Folder or `hf://datasets/user/name` that receives the dataset"),
     "MAPPOOL_PUBLISH_MODEL_TO": Setting(
@@ -164,9 +209,9 @@ class SettingsReader:
         """Return the parts of a setting."""
         return [part.strip() for part in self.text(name).split(separator) if part.strip()]
 
-    def numbers(self, name: str) -> list[float]:
+    def numbers(self, name: str, kind: Callable[[str], Number]) -> list[Number]:
         """Return the parts of a setting as numbers."""
-        return [_number(name, part, float) for part in self.listed(name)]
+        return [_number(name, part, kind) for part in self.listed(name)]
 
 
 def _number(name: str, text: str, kind: Callable[[str], Number]) -> Number:
