@@ -26,6 +26,7 @@ from mappool_assets.lib.curation.entry_list import (
     text_batches,
 )
 from mappool_assets.lib.curation.entry_settings import SOURCES, EntrySettings, NgramSettings, TitleSettings
+from mappool_assets.lib.curation.wordnet import FILES
 from mappool_assets.lib.errors import BadSetting, MissingInput
 from mappool_assets.lib.lake import Lake, Provenance
 from mappool_assets.lib.lake_sql import SqlLimits
@@ -350,7 +351,7 @@ def test_sources_may_lie_on_a_server_whose_secrets_are_not_told(tmp_path, lake, 
         )
         _, made = make(lake, rule)
     assert "secret" not in made.to_json()
-    assert len(made.origin) == 7
+    assert len(made.origin) == 3 + len(FILES)
     assert all(version for version in made.origin.values())
 
 

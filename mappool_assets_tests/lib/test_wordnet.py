@@ -1,18 +1,21 @@
-"""Synsets of WordNet's own files and of a lexicon in LMF, against NLTK's reader; samples in the real formats."""
+"""Synsets of WordNet's own files, against the rule spelt out; samples in the real format, whole and damaged."""
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import warnings
+import random
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+import nltk
 import pytest
 
 from mappool_assets.lib.curation import wordnet
-from mappool_assets.lib.curation.wordnet import DATA_FILES, synset_name, synset_names
+from mappool_assets.lib.curation.wordnet import FILES, KINDS, synset_names
 from mappool_assets.lib.errors import BadSetting, MissingInput
-from mappool_assets.lib.places.place import RowCounts
 from mappool_assets.lib.ranged_file.base import Storage
 from mappool_assets_tests.range_server import serve
 
@@ -20,8 +23,9 @@ LICENCE = (
     "  1 This software and database is being provided to you, the LICENSEE, by  \n"
     "  2 Princeton University under the following license.  \n"
 )
-# Kind, file number, words, gloss; as WordNet 3.0 has them.
-SYNSETS = {
+Synset = tuple[str, str, list[str], str]  # kind, file number, words, gloss
+# As WordNet 3.0 has them.
+SYNSETS: dict[str, list[Synset]] = {
     "adj": [
         ("a", "00", ["able"], "(usually followed by `to') having the necessary means; \"able to swim\""),
         ("a", "00", ["galore(ip)"], "existing in abundance; \"whiskey galore\""),
@@ -34,171 +38,209 @@ SYNSETS = {
         ("n", "15", ["New_York", "New_York_City", "Greater_New_York"], "the largest city in New York State"),
         ("n", "15", ["St._Louis"], "a city in Missouri"),
         ("n", "06", ["map"], "a diagrammatic representation of the earth's surface"),
-        ("n", "06", ["map"], "a function | another"),
+        ("n", "06", ["map"], "a function"),
     ],
     "verb": [("v", "36", ["map"], "make a map of; \"map the surface of Venus\"")],
 }  # fmt: skip
 NAMES = ["able", "galore", "afloat", "u", "a cappella", "entity", "new york", "st", "map", "map", "map"]
 
 
-def write_database(folder: Path) -> Path:
-    """Write WordNet's files, also those that only NLTK reads."""
+def unmarked(word: str) -> str:
+    return re.sub(r"\([^()]*\)$", "", word).lower()
+
+
+def metaclips_name(word: str) -> str:
+    """NLTK calls a synset ``word.n.01``, of which MetaCLIP takes what is before the first full stop."""
+    name = f"{unmarked(word)}.n.01"
+    return name[: name.find(".")].replace("_", " ")
+
+
+def write_database(folder: Path, synsets: Mapping[str, Iterable[Synset]] = SYNSETS) -> Path:
+    """Write WordNet's files."""
     folder.mkdir(exist_ok=True)
-    for name in ("cntlist.rev", "index.sense", *(f"{kind}.exc" for kind in SYNSETS)):
-        (folder / name).write_text("")
+    for kind in KINDS:
+        (folder / f"{kind}.exc").write_text(f"{kind}s {kind}\n")
     (folder / "lexnames").write_text("".join(f"{number:02}\tname{number}\t1\n" for number in range(45)))
-    for kind, synsets in SYNSETS.items():
-        lines, offsets = LICENCE, {}
-        heads = len(LICENCE)  # a satellite's head is the first adjective
-        for pos, file, words, gloss in synsets:
-            offset = len(lines.encode())
+    for kind in KINDS:
+        lines: list[str] = [LICENCE]
+        offsets: dict[str, list[int]] = {}
+        offset = len(LICENCE)
+        for pos, file, words, gloss in synsets[kind]:
             listed = " ".join(f"{word} 0" for word in words)
-            pointer = f"001 & {heads:08} a 0000" if pos == "s" else "000"
+            pointer = f"001 & {len(LICENCE):08} a 0000" if pos == "s" else "000"  # the head is the first adjective
             frames = " 01 + 08 00" if kind == "verb" else ""
-            gloss = gloss.replace("|", "") if kind == "noun" else gloss
-            lines += f"{offset:08} {file} {pos} {len(words):02x} {listed} {pointer}{frames} | {gloss}  \n"
+            lines.append(f"{offset:08} {file} {pos} {len(words):02x} {listed} {pointer}{frames} | {gloss}  \n")
             for word in words:
-                offsets.setdefault(word.partition("(")[0].lower(), []).append((pos, offset))
-        (folder / f"data.{kind}").write_text(lines)
-        index = [
-            f"{word} {found[0][0].replace('s', 'a')} {len(found)} 0 {len(found)} 0 "
-            + " ".join(f"{offset:08}" for _, offset in found)
-            for word, found in sorted(offsets.items())
-        ]
-        (folder / f"index.{kind}").write_text(LICENCE + "\n".join(index) + "\n")
+                offsets.setdefault(unmarked(word), []).append(offset)
+            offset += len(lines[-1].encode())
+        (folder / f"data.{kind}").write_text("".join(lines), "utf-8")
+        letter = {"adj": "a", "adv": "r"}.get(kind, kind[0])
+        index = (
+            f"{word} {letter} {len(at)} 0 {len(at)} 0 {' '.join(f'{o:08}' for o in at)}  \n"
+            for word, at in sorted(offsets.items())
+        )
+        (folder / f"index.{kind}").write_text(LICENCE + "".join(index), "utf-8")
     return folder
 
 
-def read(address: Path | str) -> tuple[list[str], RowCounts, list[str]]:
-    counts, versions = RowCounts(), []
-    return list(synset_names(str(address), Storage(attempts=1), counts, versions)), counts, versions
+def zipped(folder: Path, *members: tuple[str, str]) -> Path:
+    """Write a folder as NLTK's downloads have it: the members (name, file), or all files in a folder ``wordnet``."""
+    file = folder.with_suffix(".zip")
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member, name in members or [(f"wordnet/{path.name}", path.name) for path in sorted(folder.iterdir())]:
+            archive.write(folder / name, member)
+    return file
+
+
+def read(address: Path | str) -> tuple[list[str], list[str]]:
+    versions: list[str] = []
+    return synset_names(str(address), Storage(attempts=1), versions), versions
 
 
 def test_synsets_are_called_as_metaclip_calls_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(nltk.data, "path", [])  # nothing is read where NLTK keeps its own
     folder = write_database(tmp_path / "dict")
-    names, counts, versions = read(folder)
+    names, versions = read(folder)
+    assert names == NAMES == [metaclips_name(words[0]) for kind in KINDS for _, _, words, _ in SYNSETS[kind]]
+    assert len(versions) == len(set(FILES)) == 13
+    (folder / "README").write_text("Not read.")
+    (folder / "index.sense").write_text("Nor this.")
+    assert read(folder) == (names, versions)
+    names, versions = read(zipped(folder))
     assert names == NAMES
-    assert (counts.rows_in, counts.dropped.total(), len(versions)) == (11, 0, 4)
+    assert len(versions) == 1
 
-    import nltk
-    from nltk.corpus.reader.wordnet import WordNetCorpusReader
 
-    class AloneReader(WordNetCorpusReader):
-        def map_wn(self, version="wordnet"):  # to other versions, which are not there
-            return None
+LETTERS = "abcXYZéßİŁ図'-/0279,!%~"
 
-    monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])  # it reads nothing elsewhere
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        reader = AloneReader(str(folder), None)
-        synsets = list(reader.all_synsets())
-    assert [synset.name()[: synset.name().find(".")].replace("_", " ") for synset in synsets] == names
+
+def test_any_word_is_called_by_the_rule(tmp_path):
+    rng = random.Random(8)
+
+    def word() -> str:
+        parts = ["".join(rng.choices(LETTERS, k=rng.randint(1, 4))) for _ in range(rng.randint(1, 3))]
+        return rng.choice(["", "", "."]) + "".join(part + rng.choice("_.()") for part in parts) + parts[0]
+
+    def some(kind: str) -> list[Synset]:
+        letters = ["a", *rng.choices("as", k=249)] if kind == "adj" else [{"adv": "r"}.get(kind, kind[0])] * 250
+        marks = ["(p)", "(ip)", "(a)", "", ""] if kind == "adj" else [""]
+        return [
+            (
+                letter,
+                "07",
+                [word() + rng.choice(marks) for _ in range(rng.randint(1, 5))],
+                rng.choice(['"a"', 'é "', ""]),
+            )
+            for letter in letters
+        ]
+
+    synsets = {kind: some(kind) for kind in KINDS}
+    names, _ = read(write_database(tmp_path / "dict", synsets))
+    assert names == [metaclips_name(words[0]) for kind in KINDS for _, _, words, _ in synsets[kind]]
 
 
 def test_the_database_may_lie_on_a_server(tmp_path):
-    write_database(tmp_path / "dict")
+    zipped(write_database(tmp_path / "dict"))
     with serve(tmp_path) as server:
         assert read(f"{server.url}/dict/")[0] == NAMES
+        assert read(f"{server.url}/dict.zip?token=secret")[0] == NAMES
         (tmp_path / "dict" / "data.verb").unlink()
         with pytest.raises(MissingInput, match=r"data\.verb"):
             read(f"{server.url}/dict")
 
 
-def test_malformed_lines_are_counted(tmp_path):
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_is_not_there_is_told(tmp_path, name):
     folder = write_database(tmp_path / "dict")
-    lines = (folder / "data.noun").read_bytes()
-    (folder / "data.noun").write_bytes(
-        lines + b"00001740 03 n zz entity 0 000 | x\n\nmap\n00001740 03 x 01 a 0 000 |\n"
-    )
-    names, counts, _ = read(folder)
-    assert names == NAMES
-    assert (counts.rows_in, counts.dropped) == (15, {"malformed_line": 4})
+    (folder / name).unlink()
+    with pytest.raises(MissingInput, match=re.escape(name)):
+        read(folder)
+    with pytest.raises(BadSetting, match=f"0 files {re.escape(name)}"):
+        read(zipped(folder))
+
+
+Change = Callable[[bytes], bytes]
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"", LICENCE.encode(), b"a\tb\n", b"x" * (3 << 20), b"\0" * 100],
-    ids=["empty", "licence", "tabs", "one line", "zeros"],
-)
-def test_what_is_no_database_is_refused(tmp_path, content):
-    folder = write_database(tmp_path / "dict")
-    (folder / "data.adv").write_bytes(content)
-    with pytest.raises(BadSetting, match=r"data\.adv.*no such line"):
-        read(folder)
-
-
-def test_a_word_that_is_no_utf8_is_refused(tmp_path):
-    folder = write_database(tmp_path / "dict")
-    (folder / "data.adv").write_bytes((folder / "data.adv").read_bytes().replace(b"a_cappella", b"\xe0_cappella"))
-    with pytest.raises(BadSetting, match="UnicodeDecodeError"):
-        read(folder)
-
-
-LMF = """<?xml version="1.0" encoding="UTF-8"?>
-<!DOCTYPE LexicalResource SYSTEM "http://globalwordnet.github.io/schemas/WN-LMF-1.1.dtd">
-<LexicalResource xmlns:dc="https://globalwordnet.github.io/schemas/dc/">
-  <Lexicon id="oewn" label="Open English WordNet" language="en" email="e@example.com" license="CC-BY" version="2024">
-    <LexicalEntry id="oewn-Big_Apple-n">
-      <Lemma writtenForm="Big Apple" partOfSpeech="n"/>
-      <Sense id="oewn-Big_Apple__1.15.00.." synset="oewn-09138750-n"/>
-    </LexicalEntry>
-    <LexicalEntry id="oewn-New_York-n">
-      <Lemma writtenForm="New York" partOfSpeech="n"><Pronunciation>nu jork</Pronunciation></Lemma>
-      <Sense id="oewn-New_York__1.15.00.." synset="oewn-09138750-n">
-        <SenseRelation relType="derivation" target="x"/>
-      </Sense>
-      <Sense id="oewn-New_York__1.15.01.." synset="oewn-09137869-n"/>
-    </LexicalEntry>
-    <LexicalEntry id="oewn-map-n">
-      <Lemma writtenForm="Map &amp; chart" partOfSpeech="n"/>
-      <Form writtenForm="maps"/>
-      <Sense id="oewn-map-1" synset="oewn-1-n"/>
-    </LexicalEntry>
-    <Synset id="oewn-09138750-n" ili="i83611" members="oewn-New_York-n oewn-Big_Apple-n" partOfSpeech="n">
-      <Definition>the largest city in New York State</Definition>
-    </Synset>
-    <Synset id="oewn-09137869-n" ili="i1" partOfSpeech="n"/>
-    <Synset id="oewn-1-n" ili="i2" members="oewn-map-1" partOfSpeech="n"/>
-    <Synset id="oewn-2-n" ili="i3" members="oewn-unknown-n" partOfSpeech="n"/>
-  </Lexicon>
-</LexicalResource>
-"""
-
-
-@pytest.mark.parametrize(("name", "pack"), [("a.xml", bytes), ("a.xml.gz", gzip.compress), ("a.xml.bz2", bz2.compress)])
-def test_a_lexicon_says_which_word_is_the_first(tmp_path, name, pack):
-    (tmp_path / name).write_bytes(pack(LMF.encode()))
-    names, counts, versions = read(tmp_path / name)
-    assert names == ["new york", "new york", "map & chart"]
-    assert (counts.rows_in, counts.dropped, len(versions)) == (4, {"no_word": 1}, 1)
-    assert counts.examples == {"no_word": ["oewn-2-n"]}
-
-
-@pytest.mark.parametrize(
-    ("content", "told"),
+    ("name", "change", "told"),
     [
-        (LMF.replace('1.1.dtd">', "1.1.dtd\" [<!ENTITY a 'b'>]>"), "an entity, 'a'"),
-        (LMF[:900], "no element found|unclosed"),
-        ("<LexicalResource/>", "no Synset"),
-        ("able", "not well-formed|syntax"),
+        ("data.adv", lambda _: b"", "no synset of the kinds r"),
+        ("data.adv", lambda _: LICENCE.encode(), "no synset of the kinds r"),
+        ("data.adv", lambda _: b"a\tb\n", "ValueError"),
+        ("data.adv", lambda _: b"x" * (3 << 20), "ValueError"),
+        ("data.adv", lambda _: b"\0" * 100, "ValueError"),
+        ("data.adv", lambda was: was.replace(b"a_cappella", b"\xe0_cappella"), "UnicodeDecodeError"),
+        ("data.noun", lambda was: was[:-30], "WordNetError"),
+        ("data.noun", lambda was: was + b"\n00001740 03 n zz entity 0 000 | x\n", "WordNetError"),
+        ("data.noun", lambda was: was.replace(b"01 entity 0 000", b"01 entity 0 001"), "StopIteration"),
+        ("data.noun", lambda was: was.replace(b"03 n 01 entity 0", b"99 n 01 entity 0"), "IndexError"),
+        ("data.noun", lambda was: was.replace(b" n 01 entity 0", b" x 01 entity 0"), "KeyError"),
+        ("data.noun", lambda was: was.replace(b" n 01 entity 0", b" n 00 "), "IndexError"),
+        ("data.verb", lambda was: was.replace(b"01 + 08 00", b"01 + 99 00"), "IndexError"),
+        ("data.verb", lambda was: was.replace(b"01 + 08 00", b"01 - 08 00"), "AssertionError"),
+        ("data.adj", lambda was: was.replace(b"& 00000", b"& 99999"), "AttributeError"),
+        ("data.adj", lambda was: was.replace(b"& ", b"& " + b"9" * 40), "AttributeError"),
+        ("index.noun", lambda was: was.replace(b"entity", b"entities"), "KeyError"),
+        ("index.noun", lambda was: was.replace(b"entity n 1 0 1", b"entity n 1 0 2"), "index.noun, line"),
+        ("index.noun", lambda was: was.replace(b"entity n 1 0 1 0 0", b"entity n 1 0 1 0 1"), "ValueError"),
+        ("lexnames", lambda _: b"one two\n", "ValueError"),
+        ("noun.exc", lambda _: b"\n", "IndexError"),
     ],
-    ids=["entity", "cut", "none", "no XML"],
 )
-def test_what_is_no_lexicon_is_refused(tmp_path, content, told):
-    (tmp_path / "a.xml").write_text(content)
-    with pytest.raises(BadSetting, match=told):
-        read(tmp_path / "a.xml")
+def test_a_damaged_database_is_refused(tmp_path, name, change: Change, told):
+    folder = write_database(tmp_path / "dict")
+    was = (folder / name).read_bytes()
+    (folder / name).write_bytes(change(was))
+    assert (folder / name).read_bytes() != was
+    with pytest.raises(BadSetting, match=told) as refused:
+        read(folder)
+    assert refused.value.where == str(folder)
 
 
-def test_a_lexicon_of_too_many_entries_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(wordnet, "MAX_LEXICAL_ENTRIES", 2)
-    (tmp_path / "a.xml").write_text(LMF)
-    with pytest.raises(BadSetting, match="more than 2"):
-        read(tmp_path / "a.xml")
+def test_satellites_of_one_another_are_refused(tmp_path):
+    folder = write_database(tmp_path / "dict", {**SYNSETS, "adj": [("s", "00", ["able"], "its own head")]})
+    with pytest.raises(BadSetting, match="RecursionError"):
+        read(folder)
 
 
-def test_names_are_cut_as_nltks():
-    assert [synset_name(word) for word in ("Washington_D.C.", "out(p)", "F(x)_y", "A.D.", ".22", "")] == [
-        "washington d", "out", "f(x) y", "a", "", "",
-    ]  # fmt: skip
-    assert DATA_FILES == ("data.adj", "data.adv", "data.noun", "data.verb")
+def test_a_zip_that_is_none_is_refused(tmp_path):
+    folder = write_database(tmp_path / "dict")
+    file = zipped(folder)
+    whole = file.read_bytes()
+    inside = whole.index(b"data.noun") + 20
+    flipped = whole[:inside] + bytes(byte ^ 0xFF for byte in whole[inside : inside + 9]) + whole[inside + 9 :]
+    for damaged, told in (
+        (b"", "BadZipFile"),
+        (whole[:-100], "BadZipFile"),
+        (b"PK\3\4" + b"x" * 1000, "BadZipFile"),
+        (flipped, "data.noun|error: Error"),
+    ):
+        file.write_bytes(damaged)
+        with pytest.raises(BadSetting, match=told):
+            read(file)
+    encrypted = whole.replace(b"PK\3\4\x14\0\0\0", b"PK\3\4\x14\0\1\0").replace(b"\x14\0\0\0\x08", b"\x14\0\1\0\x08")
+    file.write_bytes(encrypted)
+    with pytest.raises(BadSetting, match="password"):
+        read(file)
+    twice = [(f"{version}/{name}", name) for version in ("3.0", "3.1") for name in FILES]
+    with pytest.raises(BadSetting, match=r"2 files data\.adj"):
+        read(zipped(folder, *twice))
+
+
+@pytest.mark.parametrize("pack", [lambda folder: folder, zipped], ids=["folder", "zip"])
+def test_files_that_are_too_large_together_are_refused(tmp_path, monkeypatch, pack):
+    folder = write_database(tmp_path / "dict")
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    address = pack(folder)
+    monkeypatch.setattr(wordnet, "MAX_BYTES", size + 2048)  # also room for the headers of a zip that saves little
+    assert read(address)[0] == NAMES
+    monkeypatch.setattr(wordnet, "MAX_BYTES", size - 1)
+    with pytest.raises(BadSetting, match="more than"):
+        read(address)
+
+
+def test_nltk_is_loaded_only_to_read_a_database():
+    code = "import sys, mappool_assets.lib.curation.entries; print('nltk' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"

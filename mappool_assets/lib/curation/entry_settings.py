@@ -85,7 +85,7 @@ class EntrySettings:
     has_numbers : bool
         "0" to "99", as MetaCLIP has them.
     wordnet : str, optional
-        WordNet's own folder (``data.noun`` …) or a lexicon in LMF (``.xml``, ``.xml.gz``).
+        WordNet's own folder (``data.noun`` …), or a ``.zip`` of it, as NLTK's downloads are.
     corpora : tuple of str
         Files of text whose words and pairs of words are counted, see :data:`~.corpus.RULE`.
     page_views : tuple of str

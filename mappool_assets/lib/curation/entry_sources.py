@@ -144,10 +144,7 @@ class EntrySources:
         self.tell(f"{source}: {self.candidates.number[source]:,} candidates")
 
     def _wordnet(self, address: str) -> None:
-        counts = RowCounts()
-        names = synset_names(address, self.storage, counts, self._versions(WORDNET))
-        self._add(WORDNET, text_batches(names))
-        self.measures["synsets"] = _read(counts)
+        self._add(WORDNET, text_batches(synset_names(address, self.storage, self._versions(WORDNET))))
 
     def _corpora(self) -> None:
         rule, limits, lake = self.settings.ngrams, self.settings.limits, self.lake

@@ -29,7 +29,7 @@ COUNTS = pa.schema([("first", pa.string()), ("second", pa.string()), ("n", pa.in
 PACKED_WORDS = 1 << 16  # in an Arrow array take a tenth of the memory that they take in a list
 
 _BREAK = "."  # any punctuation: no word
-_NONE = pa.array([], pa.string())
+_NONE = pa.nulls(0, pa.string())  # pa.array would load pandas
 _BREAKS = re.compile(f"[{re.escape(PUNCTUATION)}]+")
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 _WORD = re.compile(rf"[^\s{re.escape(PUNCTUATION)}{UNSPACED}]*")
