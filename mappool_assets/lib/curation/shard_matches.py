@@ -70,8 +70,8 @@ class ShardMatches:
 
     def _kept(self, uids: pa.Array, texts: pa.DictionaryArray) -> np.ndarray:
         has_uid, has_text = (column.is_valid().to_numpy(zero_copy_only=False) for column in (uids, texts))
-        is_whole = _is_utf8(uids)
-        is_whole[has_text] &= _is_utf8(texts.dictionary)[texts.indices.drop_null().to_numpy()]
+        is_whole = is_utf8(uids)
+        is_whole[has_text] &= is_utf8(texts.dictionary)[texts.indices.drop_null().to_numpy()]
         self._dropped[NULL_UID] += int(np.count_nonzero(~has_uid))
         self._dropped[INVALID_UTF8] += int(np.count_nonzero(has_uid & ~is_whole))
         return has_uid & is_whole
@@ -109,7 +109,7 @@ def _parts(lengths: Int64) -> Iterator[slice]:
         start = stop
 
 
-def _is_utf8(strings: pa.Array) -> np.ndarray:
+def is_utf8(strings: pa.Array) -> np.ndarray:
     """Tell which strings are UTF-8, or null: parquet does not promise it."""
     try:
         strings.validate(full=True)

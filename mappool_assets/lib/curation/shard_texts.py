@@ -1,9 +1,13 @@
-"""The texts of one shard, a batch at a time: those of its maps, or all that the pool's own file has."""
+"""The texts of one shard, a batch at a time: those of its maps, or all that the pool's own file has.
+
+Further columns of strings that both have, such as ``url`` and ``sha256``, come with them where they are asked for. They
+are as the file has them: nulls, and strings that are no UTF-8, are the reader's to see to.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,8 +34,10 @@ class ShardTexts(Protocol):
     def inputs(self) -> dict[str, Any]:
         """What decides which texts they are."""
 
-    def open(self, lake: Lake, shard: str) -> contextlib.AbstractContextManager[Iterator[pa.RecordBatch]]:
-        """Yield ``uid`` and ``text`` (strings, or a dictionary of them) of all rows in order, in batches."""
+    def open(
+        self, lake: Lake, shard: str, further: Sequence[str] = ()
+    ) -> contextlib.AbstractContextManager[Iterator[pa.RecordBatch]]:
+        """Yield ``uid``, ``text`` and ``further``, each strings or a dictionary of them, of all rows in order."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class MapTexts:
         return {"shard_maps": self.fingerprint}
 
     @contextlib.contextmanager
-    def open(self, lake: Lake, shard: str) -> Iterator[Iterator[pa.RecordBatch]]:
+    def open(self, lake: Lake, shard: str, further: Sequence[str] = ()) -> Iterator[Iterator[pa.RecordBatch]]:
         """Yield batches; ``MissingInput`` where there are no maps, ``SourceChanged`` where they are others by now."""
         path = lake.table_path(MAPS_TABLE, shard)
         try:
@@ -76,7 +82,7 @@ class MapTexts:
                     got=made.fingerprint if made else "maps that do not say what made them",
                     action="Run the shard again.",
                 )
-            yield _batches(maps, _parquet(file, lake.url(path), ["text"]), lake.url(path))
+            yield _batches(maps, lambda short: _parquet(file, lake.url(path), short), lake.url(path), further)
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ class PoolTexts:
         return {"parquet_version": self.listed.parquet_version if self.listed else None}
 
     @contextlib.contextmanager
-    def open(self, lake: Lake, shard: str) -> Iterator[Iterator[pa.RecordBatch]]:
+    def open(self, lake: Lake, shard: str, further: Sequence[str] = ()) -> Iterator[Iterator[pa.RecordBatch]]:
         """Yield batches; ``BadShard`` where the file cannot be read, ``SourceChanged`` where it is another by now."""
         if self.listed is None:
             raise MissingInput(
@@ -121,8 +127,8 @@ class PoolTexts:
                     action="List the pool anew (materialise pool_shards), then match this shard again.",
                 )
             rows = _parquet(file.as_stream(), url)
-            _check_columns(url, rows)
-            yield _batches(rows, _parquet(file.as_stream(), url, ["text"]), url)
+            _check_columns(url, rows, further)
+            yield _batches(rows, lambda short: _parquet(file.as_stream(), url, short), url, further)
             file.check_unchanged()
 
 
@@ -137,20 +143,26 @@ def _parquet(file: Any, url: str, dictionaries: list[str] | None = None) -> pq.P
         return pq.ParquetFile(file, buffer_size=PARQUET_BUFFER_BYTES, read_dictionary=dictionaries)
 
 
-def _batches(rows: pq.ParquetFile, with_dictionaries: pq.ParquetFile, url: str) -> Iterator[pa.RecordBatch]:
+def _batches(
+    rows: pq.ParquetFile, with_dictionaries: Callable[[list[str]], pq.ParquetFile], url: str, further: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
     """Yield the rows, those of one batch all of one row group.
 
-    Texts that fit are read as a dictionary: one that is there a thousand times takes the memory of one. Of larger row
-    groups Arrow would make a dictionary of all texts, and again for every batch.
+    Texts that fit are read as a dictionary, and so are further columns: what is there a thousand times takes the memory
+    of one. Of larger row groups Arrow would make a dictionary of all texts, and again for every batch.
     """
+    opened = dict[tuple[str, ...], pq.ParquetFile]()
     for group in range(rows.metadata.num_row_groups):
         of_group = rows.metadata.row_group(group)
-        columns = (of_group.column(number) for number in range(of_group.num_columns))
-        size = sum(column.total_uncompressed_size for column in columns if column.path_in_schema == "text")
-        file = with_dictionaries if size <= BATCH_BYTES else rows
+        columns = [of_group.column(number) for number in range(of_group.num_columns)]
+        sizes = {column.path_in_schema: column.total_uncompressed_size for column in columns}
+        short = tuple(name for name in ("text", *further) if sizes[name] <= BATCH_BYTES)
+        if short not in opened:
+            opened[short] = with_dictionaries([*short])
+        size = sum(sizes[name] for name in ("text", *further))
         batch_rows = min(max(BATCH_BYTES * of_group.num_rows // max(size, 1), 1), BATCH_ROWS)
         with _reading(url):
-            batches = file.iter_batches(batch_rows, row_groups=[group], columns=COLUMNS)
+            batches = opened[short].iter_batches(batch_rows, row_groups=[group], columns=[*COLUMNS, *further])
         while True:
             with _reading(url):
                 batch = next(batches, None)
@@ -159,14 +171,15 @@ def _batches(rows: pq.ParquetFile, with_dictionaries: pq.ParquetFile, url: str) 
             yield batch
 
 
-def _check_columns(url: str, file: pq.ParquetFile) -> None:
+def _check_columns(url: str, file: pq.ParquetFile, further: Sequence[str]) -> None:
     types = {field.name: field.type for field in file.schema_arrow}
-    for name in COLUMNS:
+    for name in (*COLUMNS, *further):
         kind = types.get(name)
         kind = kind.value_type if isinstance(kind, pa.DictionaryType) else kind
         if kind not in (pa.string(), pa.large_string()):
             got = str(kind) if kind else f"columns {sorted(types)}"
-            raise _bad(url, "The parquet has no captions", f"a column {name} of strings", got)
+            what = "no captions" if name in COLUMNS else f"no {name}"
+            raise _bad(url, f"The parquet has {what}", f"a column {name} of strings", got)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ TABLE = "mappool/map_images"
 OK = "ok"
 TAKEN_DOWN = "taken_down"  # on the take-down list: not fetched, and removed where it was
 BAD_UID = "bad_uid"  # cannot name a file
+NOT_BALANCED = "not_balanced"  # not among what the first balancing kept: not asked for
 ROWS_A_WRITE = 4096  # a row group
 
 SCHEMA = pa.schema(
@@ -67,7 +68,7 @@ class LedgerRow(NamedTuple):
     Attributes
     ----------
     status : str
-        ``ok`` or the reason: ``taken_down``, ``bad_uid``, those of
+        ``ok`` or the reason: ``taken_down``, ``bad_uid``, ``not_balanced``, those of
         :class:`~mappool_assets.lib.image_download.downloads.Download` (``http_404``, ``timeout``, ``hash_changed``, …)
         and of :class:`~mappool_assets.lib.images.ImageRefused` (``not_an_image``, ``too_many_pixels``).
     attempts : int
@@ -105,7 +106,7 @@ def may_come_later(status: str) -> bool:
     >>> may_come_later("http_503"), may_come_later("timeout"), may_come_later("http_404"), may_come_later("robots_txt")
     (True, True, False, False)
     """
-    if status in (OK, TAKEN_DOWN):
+    if status in (OK, TAKEN_DOWN, NOT_BALANCED):
         return False
     code = re.fullmatch(r"http_(\d+)", status)
     if code is None:

@@ -9,7 +9,15 @@ import pyarrow as pa
 
 from mappool_assets.lib.errors import BadShard
 from mappool_assets.lib.map_images.image_archive import UID, archive_number, is_of_format
-from mappool_assets.lib.map_images.image_ledger import BAD_UID, OK, TAKEN_DOWN, Ledger, LedgerRow, may_come_later
+from mappool_assets.lib.map_images.image_ledger import (
+    BAD_UID,
+    NOT_BALANCED,
+    OK,
+    TAKEN_DOWN,
+    Ledger,
+    LedgerRow,
+    may_come_later,
+)
 from mappool_assets.lib.publish.take_down import TakeDown
 
 BATCH_ROWS = 1024
@@ -30,6 +38,11 @@ class PlannedRow(NamedTuple):
     is_asked: bool
 
 
+def may_ask_for(uid: str, wanted: Collection[str] | None) -> bool:
+    """Tell whether an image may be asked for; ``wanted`` as for :func:`plan_rows`."""
+    return wanted is None or uid in wanted
+
+
 def map_rows(maps: pa.Table) -> Iterator[dict[str, Any]]:
     """Yield rows as dictionaries, few of them in memory at a time."""
     for batch in maps.to_batches(max_chunksize=BATCH_ROWS):
@@ -44,6 +57,7 @@ def plan_rows(
     *,
     max_attempts: int,
     is_fresh_start: bool,
+    wanted: Collection[str] | None = None,
 ) -> list[PlannedRow]:
     """Decide on each map of a shard.
 
@@ -60,14 +74,18 @@ def plan_rows(
         What lies in the shard's folder of images: what the ledger names and is not there is asked for again.
     is_fresh_start : bool
         Whether failed rows are asked for as though for the first time, even those given up.
+    wanted : collection of str, optional
+        The uids whose images may be asked for; None is all. Other maps keep an image that is there, and the reason why
+        there is none where asking again were in vain; else they are ``not_balanced``.
 
     Raises
     ------
     BadShard
         A uid is there twice.
     """
+    rules = {"max_attempts": max_attempts, "is_fresh_start": is_fresh_start}
     plan = [
-        _planned(row, earlier.get(row["uid"]), files, take_down, max_attempts, is_fresh_start)
+        _planned(row, earlier.get(row["uid"]), files, take_down, is_wanted=may_ask_for(row["uid"], wanted), **rules)
         for row in map_rows(maps.select(["uid", "url", "sha256"]))
     ]
     if len({planned.row.uid for planned in plan}) < len(plan):
@@ -86,13 +104,12 @@ def _planned(
     before: LedgerRow | None,
     files: Collection[str],
     take_down: TakeDown,
-    max_attempts: int,
-    is_fresh_start: bool,
+    **rules: Any,
 ) -> PlannedRow:
     new = LedgerRow(map_row["uid"], map_row["url"], map_row["sha256"])
     if not UID.fullmatch(new.uid):
         return PlannedRow(new._replace(status=BAD_UID, detail="the uid cannot name a file"), False)
-    return plan_row(new, before, files, take_down, max_attempts=max_attempts, is_fresh_start=is_fresh_start)
+    return plan_row(new, before, files, take_down, **rules)
 
 
 def plan_row(
@@ -103,21 +120,33 @@ def plan_row(
     *,
     max_attempts: int,
     is_fresh_start: bool,
+    is_wanted: bool = True,
 ) -> PlannedRow:
     """Decide on one image: ``new`` is its row if nothing were known, ``before`` the earlier ledger's.
 
-    The others as for :func:`plan_rows`.
+    The others as for :func:`plan_rows`; ``is_wanted`` tells whether its image may be asked for.
     """
     if before is None or before[:3] != new[:3]:
         before = new  # its status is empty
     if is_taken_down(take_down, new.uid, new.url, new.expected_sha256, before.sha256):
         return PlannedRow(new._replace(status=TAKEN_DOWN, attempts=before.attempts), False)
-    if before.status == OK:
-        return PlannedRow(before, False) if before.file in files else PlannedRow(new, True)
-    if is_fresh_start:
+    if before.status == OK and before.file in files:
+        return PlannedRow(before, False)
+    if not is_wanted:
+        return _unwanted(new, before, is_fresh_start=is_fresh_start)
+    if before.status == OK or is_fresh_start:
         return PlannedRow(new, True)
-    if before.status in ("", TAKEN_DOWN) or (may_come_later(before.status) and before.attempts < max_attempts):
+    is_untried = before.status in ("", TAKEN_DOWN, NOT_BALANCED)
+    if is_untried or (may_come_later(before.status) and before.attempts < max_attempts):
         return PlannedRow(new._replace(attempts=before.attempts), True)
+    return PlannedRow(before, False)
+
+
+def _unwanted(new: LedgerRow, before: LedgerRow, *, is_fresh_start: bool) -> PlannedRow:
+    if before.status == OK or is_fresh_start:
+        return PlannedRow(new._replace(status=NOT_BALANCED), False)
+    if before.status in ("", TAKEN_DOWN, NOT_BALANCED) or may_come_later(before.status):
+        return PlannedRow(new._replace(status=NOT_BALANCED, attempts=before.attempts), False)
     return PlannedRow(before, False)
 
 

@@ -19,6 +19,7 @@ from mappool_assets.lib.web.robots import product_token
 from mappool_assets.lib.web.web_fetch import FetchRules
 
 OBEDIENT = FetchRules(obeys_robots=True, obeys_opt_out=True)
+SHARD_MAPS, BALANCED_POOL = "shard_maps", "balanced_pool"
 CODE_VERSION = "1"  # raise when stored images are no longer right as they are: every one is then fetched anew
 
 
@@ -49,6 +50,9 @@ class ImageSettings:
         Addresses asked at once, for each shard under way. With 32, img2dataset fetched 130 images a second.
     take_down : TakeDown
         Images that are not fetched, and removed where they were.
+    images_of : str
+        ``shard_maps``: the images of all maps. ``balanced_pool``: of those that the first balancing of curation kept;
+        the others are ``not_balanced``, but for images that are there, which stay.
     """
 
     scratch: Path
@@ -57,11 +61,16 @@ class ImageSettings:
     max_attempts: int = 3
     threads: int = 32
     take_down: TakeDown = NO_TAKE_DOWN
+    images_of: str = SHARD_MAPS
 
     def __post_init__(self) -> None:
         if self.archive_format not in FORMATS:
             raise _bad_setting(
                 "The format of images", "MAPPOOL_IMAGE_FORMAT", " or ".join(FORMATS), self.archive_format
+            )
+        if self.images_of not in (SHARD_MAPS, BALANCED_POOL):
+            raise _bad_setting(
+                "Whose images are fetched", "MAPPOOL_IMAGES_OF", f"{SHARD_MAPS} or {BALANCED_POOL}", self.images_of
             )
         if self.max_attempts < 1:
             raise _bad_setting("The number of attempts", "MAPPOOL_IMAGE_ATTEMPTS", "1 or more", self.max_attempts)
@@ -91,6 +100,8 @@ class ImageTask:
         How.
     engine : ImageEngine
         What fetches; importable by name.
+    balanced_fingerprint : str or None
+        Of the pairs that the first balancing kept, empty where there are none yet; None where they do not matter.
     """
 
     key: str
@@ -99,6 +110,7 @@ class ImageTask:
     lake: Lake
     settings: ImageSettings
     engine: ImageEngine = download_images
+    balanced_fingerprint: str | None = None
 
     def __str__(self) -> str:
         return f"images of shard {self.key}"
@@ -111,9 +123,11 @@ class ImageTask:
     @property
     def inputs(self) -> dict[str, Any]:
         """What decides which images are asked for and how they lie."""
+        balanced = {} if self.balanced_fingerprint is None else {"balanced_pool": self.balanced_fingerprint}
         return {
             "shard": self.key,
             "shard_maps": self.maps_fingerprint,
+            **balanced,
             "rules": deciding_rules(self.settings.rules),
             "archive_format": self.settings.archive_format,
             "code_version": CODE_VERSION,

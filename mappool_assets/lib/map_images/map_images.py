@@ -7,8 +7,15 @@ from collections.abc import Generator, Sequence
 
 from mappool_assets.lib.image_download.downloads import download_images
 from mappool_assets.lib.lake import Lake
+from mappool_assets.lib.map_images.balanced_maps import BALANCED_TABLE
 from mappool_assets.lib.map_images.image_ledger import TABLE
-from mappool_assets.lib.map_images.image_task import ImageEngine, ImageReport, ImageSettings, ImageTask
+from mappool_assets.lib.map_images.image_task import (
+    BALANCED_POOL,
+    ImageEngine,
+    ImageReport,
+    ImageSettings,
+    ImageTask,
+)
 from mappool_assets.lib.map_images.shard_images import MAPS_TABLE, fetch_shard_images, reused_report
 from mappool_assets.lib.shard_runs import run_shards
 from mappool_assets.lib.workers import Outcome, run_tasks
@@ -34,7 +41,11 @@ def map_image_tasks(
     for key in shards:
         made = lake.provenance(MAPS_TABLE, key)
         fingerprint, origin = (made.fingerprint, made.origin) if made else ("", {})
-        tasks.append(ImageTask(key, fingerprint, origin, lake, settings, engine))
+        balanced = None
+        if settings.images_of == BALANCED_POOL:
+            of_balanced = lake.provenance(BALANCED_TABLE, key)
+            balanced = of_balanced.fingerprint if of_balanced else ""
+        tasks.append(ImageTask(key, fingerprint, origin, lake, settings, engine, balanced))
     return tasks
 
 

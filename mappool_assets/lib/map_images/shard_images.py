@@ -21,6 +21,7 @@ from mappool_assets.lib.errors import SourceChanged
 from mappool_assets.lib.images import contact_sheet
 from mappool_assets.lib.lake import Provenance
 from mappool_assets.lib.map_images.asking import clear_scratch, downloads, judged, requests_for, work_folder
+from mappool_assets.lib.map_images.balanced_maps import balanced_uids
 from mappool_assets.lib.map_images.image_archive import (
     IMAGES,
     ArchiveWriter,
@@ -32,6 +33,7 @@ from mappool_assets.lib.map_images.image_archive import (
     sweep,
 )
 from mappool_assets.lib.map_images.image_ledger import (
+    NOT_BALANCED,
     OK,
     SCHEMA,
     TABLE,
@@ -40,7 +42,7 @@ from mappool_assets.lib.map_images.image_ledger import (
     LedgerWriter,
     read_ledger,
 )
-from mappool_assets.lib.map_images.image_plan import PlannedRow, files_to_rewrite, map_rows, plan_rows
+from mappool_assets.lib.map_images.image_plan import PlannedRow, files_to_rewrite, map_rows, may_ask_for, plan_rows
 from mappool_assets.lib.map_images.image_task import ImageReport, ImageTask, report_of, rows_to_retry
 from mappool_assets.lib.map_images.outage import Answers
 from mappool_assets.lib.map_images.shard_lock import one_run_a_shard
@@ -62,9 +64,9 @@ def fetch_shard_images(task: ImageTask, *, force: bool = False) -> ImageReport:
     Raises
     ------
     MissingInput
-        The shard's maps are not there.
+        The shard's maps are not there, or have not been balanced where they should be.
     SourceChanged
-        They are not those that the task is for.
+        They are not those that the task is for, or that were balanced.
     SourceUnavailable
         Nobody on the web answers: the fault is on our side, and no attempt is counted.
     BadShard
@@ -77,13 +79,14 @@ def fetch_shard_images(task: ImageTask, *, force: bool = False) -> ImageReport:
 def _fetch_alone(task: ImageTask, force: bool) -> ImageReport:
     maps, stored = _read_maps(task), read_ledger(task.lake, task.key)
     sweep(task.lake, task.key, stored.files if stored else ())
-    plan = _plan(task, maps, stored, force)
+    wanted = balanced_uids(task)
+    plan = _plan(task, maps, stored, force, wanted)
     with task.lake.table_writer(TABLE, SCHEMA, task.key, is_ledger=True) as table:
         ledger = LedgerWriter(table)
         first_number = 1 + max(map(archive_number, stored.files), default=-1) if stored else 0
         with ArchiveWriter(task.lake, task.key, task.settings.archive_format, first_number) as archive:
             damaged = _damaged(task, plan) if force else ()
-            plan = _rewritten(task, maps, plan, stored, archive, damaged)
+            plan = _rewritten(task, maps, plan, stored, archive, damaged, wanted)
             work = _work_folder(task, plan, stored)
             sample = _fetch(task, maps, plan, work, archive, ledger, Answers(stored.rows.values() if stored else ()))
         measures = {
@@ -139,7 +142,9 @@ def _read_maps(task: ImageTask) -> pa.Table:
     return maps
 
 
-def _plan(task: ImageTask, maps: pa.Table, stored: Ledger | None, force: bool) -> list[PlannedRow]:
+def _plan(
+    task: ImageTask, maps: pa.Table, stored: Ledger | None, force: bool, wanted: Collection[str] | None
+) -> list[PlannedRow]:
     before = _asked(stored.provenance) if stored else {}
     is_usable = before.get("code_version") == task.inputs["code_version"]
     return plan_rows(
@@ -149,6 +154,7 @@ def _plan(task: ImageTask, maps: pa.Table, stored: Ledger | None, force: bool) -
         task.settings.take_down,
         max_attempts=task.settings.max_attempts,
         is_fresh_start=force or before.get("rules") != task.inputs["rules"],
+        wanted=wanted,
     )
 
 
@@ -173,8 +179,9 @@ def _rewritten(
     stored: Ledger | None,
     archive: ArchiveWriter,
     damaged: Collection[str],
+    wanted: Collection[str] | None,
 ) -> list[PlannedRow]:
-    """Put images that cannot stay where they lie into new files; ask again for what is damaged."""
+    """Put images that cannot stay where they lie into new files; ask again for what is damaged, if it is wanted."""
     files = files_to_rewrite(plan, stored, task.settings.archive_format, damaged)
     if not files:
         return plan
@@ -182,7 +189,9 @@ def _rewritten(
     for file, uids in files.items():
         rows = {uid: plan[positions[uid]].row for uid in uids}
         for uid, row in rows.items():
-            plan[positions[uid]] = PlannedRow(LedgerRow(row.uid, row.url, row.expected_sha256), True)
+            lost = LedgerRow(row.uid, row.url, row.expected_sha256)
+            is_asked = may_ask_for(uid, wanted)
+            plan[positions[uid]] = PlannedRow(lost if is_asked else lost._replace(status=NOT_BALANCED), is_asked)
         with contextlib.suppress(tarfile.ReadError):
             for uid, data in read_archive(task.lake, task.key, file, uids):
                 if hashlib.sha256(data).hexdigest() == rows[uid].sha256:
