@@ -124,6 +124,8 @@ def _features(schema: pa.Schema) -> dict[str, list[dict[str, object]]]:
 def _feature(field: pa.Field) -> dict[str, object]:
     if pa.types.is_fixed_size_list(field.type):
         return {"name": field.name, "list": "float16", "length": field.type.list_size}
+    if pa.types.is_list(field.type):
+        return {"name": field.name, "list": _type_name(field.type.value_type)}
     return {"name": field.name, "dtype": _type_name(field.type)}
 
 
