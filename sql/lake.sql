@@ -118,11 +118,13 @@ CREATE MACRO domain_of(address) AS rtrim(regexp_extract(
 ), '.');
 
 -- What a status of map_images says of the link. Kept out: by the site's or its owner's wish, by a take-down list, or by
--- our own bounds. Unknown: the link itself was not asked, or its server was too busy for us.
+-- our own bounds or draw. Unknown: the link itself was not asked, or its server was too busy for us.
 CREATE MACRO outcome_of(status) AS CASE
     WHEN status = 'ok' THEN 'fetched'
-    WHEN status IN ('robots_txt', 'opted_out', 'taken_down', 'blocked_address', 'too_large', 'too_many_pixels', 'bad_uid')
-        THEN 'kept out'
+    WHEN status IN (
+        'robots_txt', 'opted_out', 'taken_down', 'blocked_address', 'too_large', 'too_many_pixels', 'bad_uid',
+        'not_balanced'
+    ) THEN 'kept out'
     WHEN status IN ('robots_unreachable', 'download_failed', 'http_429', 'http_503') THEN 'unknown'
     ELSE 'dead link'
 END;
@@ -187,3 +189,81 @@ FROM read_parquet('lake://web_documents/page_images/*.parquet', filename = true)
 
 -- A ledger: all maps on pages; those that are there twice say so in the column dropped.
 CREATE VIEW page_maps AS SELECT * EXCLUDE (l14_img, l14_txt) FROM read_parquet('lake://web_documents/page_maps/*.parquet');
+
+-- The list. The row is the place in the list, by which entries are matched.
+CREATE VIEW entries AS
+SELECT * EXCLUDE (file_row_number), file_row_number::INTEGER AS "row"
+FROM read_parquet('lake://curation/entries/*.parquet', file_row_number = true);
+
+-- Entries that no text can match, with the reason.
+CREATE VIEW entry_lint AS SELECT * FROM read_parquet('lake://curation/entry_lint/*.parquet');
+
+-- A filter on shard, also list_contains($shards, shard), keeps the other files from being opened; so in balanced_pool.
+CREATE VIEW matches AS
+SELECT * EXCLUDE (filename), parse_filename(filename, true) AS shard
+FROM read_parquet('lake://curation/matches/*.parquet', filename = true);
+
+CREATE VIEW match_failures AS
+SELECT
+    NULL::VARCHAR AS shard, NULL::VARCHAR AS error, NULL::VARCHAR AS what, NULL::VARCHAR AS "where",
+    NULL::VARCHAR AS rule, NULL::VARCHAR AS got, NULL::VARCHAR AS action
+WHERE false;
+
+CREATE OR REPLACE VIEW match_failures AS SELECT * FROM read_parquet('lake://curation/match_failures/*.parquet');
+
+-- Entries can be counted before any shard is matched: empty rather than absent; so in counted_shards.
+CREATE VIEW shard_entry_counts AS
+SELECT NULL::INTEGER AS entry_id, NULL::UBIGINT AS texts, NULL::VARCHAR AS shard WHERE false;
+
+CREATE OR REPLACE VIEW shard_entry_counts AS
+SELECT * EXCLUDE (filename), parse_filename(filename, true) AS shard
+FROM read_parquet('lake://curation/shard_entry_counts/*.parquet', filename = true);
+
+-- What entry_counts has counted of a shard, under the shard and the fingerprint of its matches: shard-fingerprint.
+CREATE VIEW counted_shards AS
+SELECT NULL::INTEGER AS entry_id, NULL::UBIGINT AS texts, NULL::VARCHAR AS counted WHERE false;
+
+CREATE OR REPLACE VIEW counted_shards AS
+SELECT * EXCLUDE (filename), parse_filename(filename, true) AS counted
+FROM read_parquet('lake://curation/counted_shards/*.parquet', filename = true);
+
+CREATE VIEW entry_counts AS SELECT * FROM read_parquet('lake://curation/entry_counts/*.parquet');
+
+CREATE VIEW balance_plan AS SELECT * FROM read_parquet('lake://curation/balance_plan/*.parquet');
+
+CREATE VIEW balance_growth AS SELECT * FROM read_parquet('lake://curation/balance_growth/*.parquet');
+
+-- Nothing is planned until balance_plan is made: empty rather than absent.
+CREATE VIEW planned_entries AS
+SELECT
+    NULL::INTEGER AS entry_id, NULL::VARCHAR AS entry, NULL::UBIGINT AS texts, NULL::DOUBLE AS p,
+    NULL::DOUBLE AS expected_pairs, NULL::BOOLEAN AS is_head
+WHERE false;
+
+CREATE OR REPLACE VIEW planned_entries AS SELECT * FROM read_parquet('lake://curation/planned_entries/*.parquet');
+
+CREATE VIEW balanced_pool AS
+SELECT * EXCLUDE (filename), parse_filename(filename, true) AS shard
+FROM read_parquet('lake://curation/balanced_pool/*.parquet', filename = true);
+
+CREATE VIEW balance_failures AS
+SELECT
+    NULL::VARCHAR AS shard, NULL::VARCHAR AS error, NULL::VARCHAR AS what, NULL::VARCHAR AS "where",
+    NULL::VARCHAR AS rule, NULL::VARCHAR AS got, NULL::VARCHAR AS action
+WHERE false;
+
+CREATE OR REPLACE VIEW balance_failures AS SELECT * FROM read_parquet('lake://curation/balance_failures/*.parquet');
+
+-- The shard is a column of the table, which is whole; so in curated_pairs.
+CREATE VIEW unique_pairs AS SELECT * FROM read_parquet('lake://curation/unique_pairs/*.parquet');
+
+CREATE VIEW curated_pairs AS SELECT * FROM read_parquet('lake://curation/curated_pairs/*.parquet');
+
+-- No entry is curated until pairs are: empty rather than absent.
+CREATE VIEW curated_entries AS
+SELECT
+    NULL::INTEGER AS entry_id, NULL::VARCHAR AS entry, NULL::UBIGINT AS texts, NULL::DOUBLE AS unique_texts_estimate,
+    NULL::UBIGINT AS curated, NULL::DOUBLE AS expected_pairs
+WHERE false;
+
+CREATE OR REPLACE VIEW curated_entries AS SELECT * FROM read_parquet('lake://curation/curated_entries/*.parquet');

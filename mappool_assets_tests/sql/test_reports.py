@@ -259,7 +259,7 @@ def test_domains_are_ranked_and_thinned_out_after_the_20th(lake: Lake) -> None:
 
 def test_dead_links_are_ranked_by_domains_of_at_least_ten_maps(lake: Lake) -> None:
     statuses = {
-        "dead.example": ["http_404"] * 5 + ["timeout"] * 6 + ["ok"],
+        "dead.example": ["http_404"] * 5 + ["timeout"] * 6 + ["ok"] + ["not_balanced"] * 8,  # which were not wanted
         "wishes.example": ["robots_txt"] * 9 + ["opted_out"] * 3,  # kept out, not dead
         "small.example": ["http_404"] * 9,
         "half.example": ["connection", "ok"] * 6,
@@ -288,7 +288,7 @@ def test_a_dead_link_is_the_same_in_both_reports(lake: Lake) -> None:
         "blocked_address",
     ]
     statuses += ["bad_uid", "too_many_pixels", "not_an_image", "robots_unreachable", "connection", "bad_url"]
-    statuses += ["download_failed", "http_429", "http_503", "http_500"]
+    statuses += ["download_failed", "http_429", "http_503", "http_500", "not_balanced"]
     urls = [f"https://{status}.example/{n}" for status in statuses for n in range(10)]
     write_maps(lake, A, rows=len(urls), columns={"url": urls})
     write_images(lake, A, [status for status in statuses for _ in range(10)])
@@ -298,6 +298,7 @@ def test_a_dead_link_is_the_same_in_both_reports(lake: Lake) -> None:
     dead = of_outcome["dead link"]
     assert dead == {"http_404", "http_500", "hash_changed", "not_an_image", "connection", "bad_url"}
     assert of_outcome["unknown"] == {"robots_unreachable", "download_failed", "http_429", "http_503"}
+    assert "not_balanced" in of_outcome["kept out"]
     assert of_outcome.keys() == {"fetched", "kept out", "dead link", "unknown"}
     assert {row["main_reason"] for row in report(lake, "dead_links_by_domain")} == dead
 

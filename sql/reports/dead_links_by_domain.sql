@@ -1,5 +1,5 @@
 -- Which domains have the most dead links, and why mostly?
--- The first 20 of those with at least 10 maps.
+-- The first 20 of those with at least 10 maps whose images were wanted.
 WITH counted AS (
     SELECT
         domain_of(url) AS domain,
@@ -7,6 +7,7 @@ WITH counted AS (
         outcome_of(status) = 'dead link' AS is_dead,
         count(*) AS images
     FROM map_images
+    WHERE status <> 'not_balanced'
     GROUP BY ALL
 ),
 domains AS (
