@@ -7,6 +7,9 @@ The data's way::
                                                                     └→ map_images → unique_images → pool_report
     place_queries + shard_maps → neighbours → geo_images → geo_report
     shard_maps → image_index
+    crawl_files (one partition a file) → documents → media_links → interleaved → packed_documents → page_images
+                                       → page_maps; documents → file_media_urls → media_urls
+    entries + shard_maps → matches → entry_counts → balanced_pool → unique_pairs → curated_pairs → curation_report
 
 ``definitions`` assembles, ``defs`` holds what is Dagster's, ``lib`` holds the craft.
 """

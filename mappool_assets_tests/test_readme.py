@@ -92,7 +92,7 @@ def test_the_demo_runs_and_its_second_run_does_nothing(tmp_path, monkeypatch, ca
         lines.clear()
         run_demo(tmp_path, instance, lines.append)
     second = "\n".join(lines)
-    assert second.count("made: nothing") == 9
+    assert second.count("made: nothing") == 13
     assert "already done, inputs unchanged: published_dataset" in second
     assert {path: path.stat().st_mtime_ns for path in written} == written
 

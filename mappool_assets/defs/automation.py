@@ -2,6 +2,14 @@
 
 import dagster as dg
 
+from mappool_assets.defs.curation.balance_plan import balance_plan
+from mappool_assets.defs.curation.balanced_pool import balanced_pool
+from mappool_assets.defs.curation.curated_pairs import curated_pairs
+from mappool_assets.defs.curation.curation_report import curation_report
+from mappool_assets.defs.curation.entries import entries
+from mappool_assets.defs.curation.entry_counts import entry_counts
+from mappool_assets.defs.curation.matches import matches
+from mappool_assets.defs.curation.unique_pairs import unique_pairs
 from mappool_assets.defs.failures import as_failures
 from mappool_assets.defs.mappool.classifier import classifier
 from mappool_assets.defs.mappool.map_images import map_images
@@ -64,6 +72,27 @@ collections_job = dg.define_asset_job(
     selection=dg.AssetSelection.assets(media_urls, page_maps),
     description="Over all crawl files: the media URLs, each once, and the maps.",
 )
+matches_job = dg.define_asset_job(
+    "matches",
+    selection=dg.AssetSelection.assets(entries, matches),
+    description="The metadata list, and which of its entries match which text of chosen shards. For many shards "
+    "backfill the asset matches instead.",
+)
+balance_plan_job = dg.define_asset_job(
+    "balance_plan",
+    selection=dg.AssetSelection.assets(entry_counts, balance_plan),
+    description="How many texts each entry matches, and what balancing will keep, before anything is drawn.",
+)
+balanced_pool_job = dg.define_asset_job(
+    "balanced_pool",
+    selection=dg.AssetSelection.assets(balanced_pool),
+    description="The first draw, of chosen shards. For many shards backfill the asset balanced_pool instead.",
+)
+curate_job = dg.define_asset_job(
+    "curate",
+    selection=dg.AssetSelection.assets(unique_pairs, curated_pairs, curation_report),
+    description="Each image and text once, the second draw, and a page about it.",
+)
 publish_job = dg.define_asset_job(
     "publish",
     selection=dg.AssetSelection.assets(published_dataset, published_model),
@@ -78,6 +107,10 @@ JOBS = (
     crawl_job,
     pages_job,
     collections_job,
+    matches_job,
+    balance_plan_job,
+    balanced_pool_job,
+    curate_job,
     publish_job,
     publish_preview,
 )

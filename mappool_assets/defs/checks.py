@@ -52,6 +52,24 @@ CHECKS = {
         "page_maps_of_these_packs",
         ROWS_ACCOUNTED,
     ),
+    "entries": ("entries_unique_in_order", "entry_lint_of_entries", ROWS_ACCOUNTED),
+    "matches": ("matches_complete", "shard_entry_counts_add_up", ROWS_ACCOUNTED),
+    "entry_counts": ("entry_counts_add_up", ROWS_ACCOUNTED),
+    "balance_plan": (
+        "balance_plan_monotone",
+        "balance_plan_of_entries",
+        "planned_entries_within_counts",
+        ROWS_ACCOUNTED,
+    ),
+    "balanced_pool": ("balanced_pool_of_matches", ROWS_ACCOUNTED),
+    "unique_pairs": ("unique_pairs_once", "unique_pairs_of_balanced_pool", "unique_pairs_text_copies", ROWS_ACCOUNTED),
+    "curated_pairs": (
+        "curated_pairs_of_unique_pairs",
+        "curated_pairs_named",
+        "curated_pairs_image_once",
+        "curated_entries_add_up",
+        ROWS_ACCOUNTED,
+    ),
     "published_dataset": (*OF_SHARD_MAPS, "pool_shards_scored_or_missing"),
 }
 SHOWN_ROWS = 10

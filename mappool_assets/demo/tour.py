@@ -78,7 +78,12 @@ def run_demo(folder: Path, instance: dg.DagsterInstance, say: Say) -> None:
         _tell(_run(defs, instance, "crawl"), say)
         _tell(_run(defs, instance, "pages", sorted(instance.get_dynamic_partitions(CRAWL_FILE))), say)
         _tell(_run(defs, instance, "page_collections"), say)
-        say("\n8  The dataset, into a folder.")
+        say("\n8  Curation: captions balanced over concepts, twice, around what is there twice.")
+        _tell(_run(defs, instance, "matches", shards), say)
+        _tell(_run(defs, instance, "balance_plan"), say)
+        _tell(_run(defs, instance, "balanced_pool", shards), say)
+        _tell(_run(defs, instance, "curate"), say)
+        say("\n9  The dataset, into a folder.")
         _tell(_run(defs, instance, "publish"), say)
     _sum_up(world, folder, time.perf_counter() - began, say)
 
@@ -120,7 +125,7 @@ def _versions(
     """Return the data version of everything that was materialised before, by asset and partition."""
     versions = {}
     for key in defs.resolve_all_asset_keys():
-        for partition in shards or (None,):
+        for partition in (None, *shards):
             wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition] if partition else None)
             for record in instance.fetch_materializations(wanted, limit=1).records:
                 versions[key, partition] = _version(record.asset_materialization)

@@ -32,7 +32,7 @@ from mappool_assets.lib.errors import BadSetting, SourceUnavailable
 from mappool_assets.lib.lake import fingerprint, replacing
 from mappool_assets.lib.workers import available_cores
 
-FORMAT = 4  # raise it when the same parameters come to mean another world
+FORMAT = 5  # raise it when the same parameters come to mean another world
 HOST = "127.0.0.1"
 MAP_SHARE = 0.03  # of the pool; CommonPool's 0.7 % would leave too few to look at
 CRAWL_FILES, PAGES_A_FILE = 2, 40
@@ -108,6 +108,10 @@ class World:
             ("MAPPOOL_PLACES", f"keywords:{self.places}", "places whose images are looked for"),
             ("MAPPOOL_NEIGHBOURS", "40", "images that a place finds"),
             ("MAPPOOL_CRAWL", str(self.crawl), "WARC files of web pages"),
+            ("MAPPOOL_ENTRIES", f"numbers,cartography,places:keywords:{self.places}", "what captions are balanced by"),
+            ("MAPPOOL_BALANCE_FIRST_T", "40", "pairs of an entry that the first draw leaves, instead of 170,000"),
+            ("MAPPOOL_BALANCE_T", "10", "and the second, instead of 20,000"),
+            ("MAPPOOL_BALANCE_SEEDS", "0,1", "two draws to compare"),
             ("MAPPOOL_SCRATCH", str(self.folder.parent / "scratch"), "downloads under way"),
             ("MAPPOOL_PUBLISH_TO", str(self.folder.parent / "published"), "where the finished dataset goes"),
             ("MAPPOOL_ALLOW_PRIVATE_ADDRESSES", "1", "the pool's pictures are served by this machine"),

@@ -23,6 +23,7 @@ from mappool_assets.lib.map_images.image_archive import IMAGES
 from mappool_assets.lib.map_images.map_images import TABLE, ImageReport, ImageTask, fetch_map_images, map_image_tasks
 
 KEY = dg.AssetKey(["mappool", "map_images"])
+FIRST_DRAW = dg.AssetKey(["curation", "balanced_pool"])
 SHARDS_A_RUN = 16  # a shard of 3,800 images takes minutes: a lost run should not cost hours
 
 
@@ -58,9 +59,9 @@ def map_images(
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
     """One row is one map of a shard with what became of its image: fetched, or why not.
 
-    img2dataset fetches what `shard_maps` kept, as served and verified by sha256, under our rules for the servers of
-    strangers. The images lie beside the table, as webdataset tars or files. What failed is tried again by a later run,
-    up to a limit; what is there is not touched.
+    img2dataset fetches what `shard_maps` kept, or of that what curation's first draw left (`MAPPOOL_IMAGES_OF`), as
+    served and verified by sha256, under our rules for the servers of strangers. The images lie beside the table, as
+    webdataset tars or files. What failed is tried again by a later run, up to a limit; what is there is not touched.
     """
     with as_failures():
         settings = images.settings(web.rules(obeys_robots=True), take_down.read(), scratch.folder())
@@ -73,8 +74,16 @@ def map_images(
         len(tasks),
         _metadata,
         MEASURED,
-        partitioned_parents=[shard_maps.key],
+        partitioned_parents=sorted(context.assets_def.asset_deps[KEY]),
     )
+
+
+def after_the_first_draw(spec: dg.AssetSpec) -> dg.AssetSpec:
+    """Return `map_images` with curation's first draw before it, for settings by which it says whose images are fetched.
+
+    Other assets are returned as they are.
+    """
+    return spec.merge_attributes(deps=[FIRST_DRAW]) if spec.key == KEY else spec
 
 
 def _metadata(task: ImageTask, report: ImageReport) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from mappool_assets.defs.mappool.pool_shards import pool_shards
 from mappool_assets.defs.mappool.shard_maps import shard_maps
 from mappool_assets.defs.metadata import log_progress
 from mappool_assets.defs.resources import LakeResource, PublishResource, TakeDownResource
-from mappool_assets.lib.geo_subset.published_geo import GeoConfiguration, is_behind
+from mappool_assets.lib.curation import published_curation
+from mappool_assets.lib.geo_subset import published_geo
+from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.publish.corpus import read_corpus
 from mappool_assets.lib.publish.publish_target import PublishTarget
 from mappool_assets.lib.publish.publisher import PublishReport, publish
@@ -43,7 +45,8 @@ def published_dataset(
     Only what is new or changed is sent, to a folder or to the Hub; an unchanged corpus sends nothing. Nothing is
     published while a rule is broken anywhere in the corpus. Known shards without maps yet are listed as missing, with
     the reason; what is on the take-down list leaves and stays out. The images of places, where the lake has any, are
-    the configuration `geo`, as they are, also while prompts and neighbours are being made anew.
+    the configuration `geo`, as they are, also while prompts and neighbours are being made anew; so are the curated
+    pairs, as `curated`.
     """
     with as_failures():
         corpus = [shard.shard for shard in read_corpus(lake.open()).shards]
@@ -79,20 +82,33 @@ def publish_corpus(
     is_dry_run: bool = False,
 ) -> PublishReport:
     """Publish the lake's corpus as the settings say, with a live count in the log."""
-    if is_behind(lake.open()):
-        context.log.warning(
-            "The images of places are published as they are; prompts or neighbours were made anew since. Materialise "
-            "geo_subset/neighbours and geo_subset/geo_images to bring them up to date."
-        )
+    for message in _warnings(lake.open()):
+        context.log.warning(message)
     return publish(
         lake.open(),
         target,
         publishing.card(),
         log_progress(context, "shards"),
         take_down=take_down.read(),
-        configurations=[GeoConfiguration()],
+        configurations=[published_geo.GeoConfiguration(), published_curation.CuratedConfiguration()],
         is_dry_run=is_dry_run,
     )
+
+
+def _warnings(lake: Lake) -> Iterator[str]:
+    """Yield what is published otherwise than people may think."""
+    if published_geo.is_behind(lake):
+        yield (
+            "The images of places are published as they are; prompts or neighbours were made anew since. Materialise "
+            "geo_subset/neighbours and geo_subset/geo_images to bring them up to date."
+        )
+    if published_curation.is_behind(lake):
+        yield (
+            "The curated pairs are published as they are; unique pairs were found anew since. Materialise "
+            "curation/curated_pairs to bring them up to date."
+        )
+    if published_curation.are_withheld(lake):
+        yield "The curated pairs are not published: they are of the whole pool, and the dataset holds its maps alone."
 
 
 def publish_metadata(report: PublishReport, target: str) -> dict[str, Any]:
