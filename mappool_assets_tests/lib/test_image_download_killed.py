@@ -17,12 +17,14 @@ from mappool_assets_tests.waiting_downloads import FILES, ROWS, Gate, group_star
 
 RULES = FetchRules(allow_private_addresses=True)
 PARENT = """
+import signal
 import sys
 from pathlib import Path
 import pyarrow.parquet as pq
 from mappool_assets.lib.image_download import downloads
 from mappool_assets.lib.web.web_fetch import FetchRules
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell makes what it runs in the background ignore it
 downloads.ROWS_A_SUB_SHARD = int(sys.argv[3])
 requests, rules = pq.read_table(sys.argv[1]), FetchRules(allow_private_addresses=True)
 for download in downloads.download_images(requests, Path(sys.argv[2]), rules):

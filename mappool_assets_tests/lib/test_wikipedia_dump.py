@@ -289,7 +289,8 @@ def test_time_grows_with_the_page_alone(mark):
         strip_markup(hostile)
         return time.process_time() - began
 
-    assert seconds(40_000) < 40 * (seconds(4_000) + 0.005)  # ten times the page; were it squared, a hundred times
+    # Ten times the page; were it squared, a hundred times. The least of three, as a collection of garbage may hit one.
+    assert min(seconds(40_000) for _ in range(3)) < 40 * (seconds(4_000) + 0.005)
 
 
 def test_every_hidden_element_is_hidden():
