@@ -31,8 +31,6 @@ from harness.crawl_pages import made_pages
 from harness.own_process import Measured, measure
 from harness.verdict import Claim, conclude, print_table
 
-from mappool_assets.demo.crawl import MadePage, write_warc
-
 LEAST_SPEEDUP = 10.0
 OURS, READING, PARSING = "ours", "of it: reading", "of it: reading, decoding and parsing"
 RIVAL, RIVAL_WITH_METADATA = "trafilatura fast, text and images", "trafilatura fast, text, images and metadata"
@@ -89,6 +87,8 @@ def main() -> None:
 
 def make_warc(path: Path, pages: int) -> float:
     """Write a WARC of made pages and return their mean size."""
+    from mappool_assets.demo.crawl import MadePage, write_warc  # here, as it imports NumPy: see hold_one_core
+
     sizes: list[int] = []
 
     def made() -> Iterator[MadePage]:
@@ -102,28 +102,34 @@ def make_warc(path: Path, pages: int) -> float:
 
 
 def prepare_ours(warc: Path) -> Callable[[], dict]:
+    hold_one_core()
+    our_pages = page_reader(warc)
     from mappool_assets.lib.web_documents.page_items import PageSettings, parse_page
 
     settings = PageSettings()
 
     def work() -> dict:
         counts = {"pages": 0, "media": 0, "text_bytes": 0}
-        for page in our_pages(warc):
+        for page in our_pages():
             parsed = parse_page(page.body, page.url, page.content_type, page.x_robots_tag, settings)
+            texts = [item.text for item in parsed.items if item.text is not None]
             counts["pages"] += 1
-            for item in parsed.items:
-                counts["media"] += item.text is None
-                counts["text_bytes"] += len((item.text or "").encode())
+            counts["media"] += len(parsed.items) - len(texts)
+            counts["text_bytes"] += len("".join(texts).encode())
         return counts
 
-    return on_one_core(work)
+    return work
 
 
 def prepare_reading(warc: Path) -> Callable[[], dict]:
-    return on_one_core(lambda: {"pages": sum(1 for _ in our_pages(warc))})
+    hold_one_core()
+    our_pages = page_reader(warc)
+    return lambda: {"pages": sum(1 for _ in our_pages())}
 
 
 def prepare_parsing(warc: Path) -> Callable[[], dict]:
+    hold_one_core()
+    our_pages = page_reader(warc)
     from selectolax.lexbor import LexborHTMLParser
 
     from mappool_assets.lib.web_documents.charset import decoded
@@ -131,15 +137,16 @@ def prepare_parsing(warc: Path) -> Callable[[], dict]:
 
     def work() -> dict:
         pages = 0
-        for page in our_pages(warc):
+        for page in our_pages():
             source = decoded(page.body, page.content_type)
             pages += LexborHTMLParser(source.utf8, options=WITHOUT_EVENTS, scripting=True).root is not None
         return {"pages": pages}
 
-    return on_one_core(work)
+    return work
 
 
 def prepare_rival(warc: Path, options: dict[str, Any]) -> Callable[[], dict]:
+    hold_one_core()
     import trafilatura
     from fastwarc.warc import ArchiveIterator, WarcRecordType
 
@@ -154,25 +161,28 @@ def prepare_rival(warc: Path, options: dict[str, Any]) -> Callable[[], dict]:
                 counts["text_bytes"] += len((text or "").encode())
         return counts
 
-    return on_one_core(work)
+    return work
 
 
-def our_pages(warc: Path) -> Iterator[Any]:
+def page_reader(warc: Path) -> Callable[[], Iterator[Any]]:
+    """Import what reads pages, and return it."""
+    import fastwarc.stream_io  # noqa: F401  imported at the first record otherwise
+
     from mappool_assets.lib.crawl.warc_pages import CrawlPage, WarcLimits, read_pages
     from mappool_assets.lib.ranged_file.stores import LocalFile
 
-    with LocalFile(str(warc)) as file:
-        for page in read_pages(file, WarcLimits()):
-            assert isinstance(page, CrawlPage), page
-            yield page
+    def pages() -> Iterator[Any]:
+        with LocalFile(str(warc)) as file:
+            for page in read_pages(file, WarcLimits()):
+                assert isinstance(page, CrawlPage), page
+                yield page
+
+    return pages
 
 
-def on_one_core(work: Callable[[], dict]) -> Callable[[], dict]:
-    def held() -> dict:
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-        return work()
-
-    return held
+def hold_one_core() -> None:
+    """Stay on one core; before imports, as NumPy's BLAS else starts a thread a core, which spins for some 50 ms."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
 def pages_a_second(run: Measured) -> float:

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from mappool_assets.lib.web_documents.boilerplate import LinkedBlock, menu_blocks
+from mappool_assets.lib.web_documents.boilerplate import MOST_HARMLESS, Judge, LinkedBlock, menu_blocks
 from mappool_assets.lib.web_documents.page_items import PageSettings, parse_page
 
 
@@ -158,3 +158,14 @@ def test_menus_are_told_as_the_rule_reads():
         blocks = [LinkedBlock(place, *shape) for place, shape in enumerate(chosen) if shape is not None]
         if number % 3 == 0:
             assert sorted(menu_blocks(blocks)) == slow_menus(blocks)
+
+
+def test_what_is_remembered_over_pages_changes_nothing_and_is_bounded():
+    markup = "".join(f"<div class='c{n} box'>{n}</div>" for n in range(MOST_HARMLESS + 100))
+    assert len(parse(markup).items) == len(parse(markup).items) == MOST_HARMLESS + 100
+    assert len(Judge.harmless) <= MOST_HARMLESS
+    for start in ("div class=box", "div class", "div class=''"):
+        assert is_kept(f"<{start}>part</div>")
+    assert not is_kept("<div class=box id=menu>part</div>")
+    assert not is_kept("<div class=box hidden>part</div>")
+    assert not is_kept("<div class=site id=header>part</div>"), "a name of two words, from both"

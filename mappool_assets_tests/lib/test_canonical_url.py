@@ -95,7 +95,7 @@ BASES = ["https://example.org/maps/a.html?b=/c/", "http://example.org/", "https:
 
 @given(
     st.sampled_from(BASES),
-    st.sampled_from(["", "/", "//", "https://", "http://example.org", "//a.example/"]),
+    st.sampled_from(["", "/", "../", "../../", "//", "https://", "http://example.org", "//a.example/"]),
     CHARACTERS,
 )
 @example(BASES[0], "https://", "1.2.3.4/a")
@@ -104,6 +104,8 @@ BASES = ["https://example.org/maps/a.html?b=/c/", "http://example.org/", "https:
 @example(BASES[0], "", "%2E%2e/a")
 @example(BASES[0], "", "a/%2e")
 @example(BASES[0], "/", "/")
+@example(BASES[1], "../", "a")
+@example(BASES[0], "../", "../a")
 @settings(max_examples=500)
 def test_what_expressions_resolve_is_what_the_parser_resolves(base, start, rest):
     try:

@@ -6,12 +6,15 @@ from hypothesis import strategies as st
 from mappool_assets.lib.web_documents.canonical_url import resolved
 from mappool_assets.lib.web_documents.image_candidates import image_candidates
 from mappool_assets.lib.web_documents.media_sources import (
+    _COUNTING_FILE,
+    _PLACEHOLDER,
     image,
     is_late,
     kind_by_ending,
     late_address,
     media_file,
     sound_or_film,
+    why_no_picture,
 )
 
 BASE = "https://example.org/maps/"
@@ -209,3 +212,9 @@ def test_no_attributes_raise_and_an_item_has_an_address(attributes, sources, bas
             assert all(resolved("", url) == url for url, _ in found.candidates)
     late_address(attributes)
     media_file(attributes.get("src"), base)
+
+
+@given(st.from_regex(_PLACEHOLDER, fullmatch=True) | st.from_regex(_COUNTING_FILE, fullmatch=True))
+def test_no_name_of_a_placeholder_or_a_counter_is_passed_over(name):
+    if name.isascii() and name.isprintable():  # as all that is resolved
+        assert why_no_picture(f"https://example.org{name}") in ("tracker", "placeholder")

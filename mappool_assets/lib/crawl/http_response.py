@@ -35,7 +35,7 @@ class HttpResponse(NamedTuple):
     headers : dict of str to list of str
         Values by name in lower case, in their order. Bytes that are not UTF-8 are read as Latin-1.
     body_start : int
-        Where the body begins in the block.
+        Where the body begins in the bytes that were parsed.
     """
 
     status: int
@@ -50,13 +50,13 @@ class Undecodable(NamedTuple):
     detail: str
 
 
-def parse_response(block: bytes) -> HttpResponse | None:
-    """Return the head of the answer in a record's block, or None where there is no status line."""
-    status = STATUS.match(block)
+def parse_response(content: bytes, start: int, end: int) -> HttpResponse | None:
+    """Return the head of the answer between two positions, or None where there is no status line."""
+    status = STATUS.match(content, start, end)
     if status is None:
         return None
-    head_end, body_start = find_blank_line(block, 0, len(block)) or (len(block), len(block))
-    head = block[:head_end]
+    head_end, body_start = find_blank_line(content, start, end) or (end, end)
+    head = content[start:head_end]
     if b"\n " in head or b"\n\t" in head:
         head = FOLD.sub(b" ", head)
     headers: dict[str, list[str]] = {}

@@ -88,7 +88,7 @@ def _page(record: WarcRecordBytes, limits: WarcLimits) -> CrawlPage | RefusedRec
         return _refused(record, "revisit", headers.get("warc-refers-to-target-uri", ""))
     if record.url is None:
         return _refused(record, "no_url", "no WARC-Target-URI")
-    response = parse_response(record.block)
+    response = parse_response(record.content, record.block_start, record.block_end)
     if response is None:
         return _refused(record, "not_http", headers.get("content-type", ""))
     if response.status != 200:
@@ -99,7 +99,7 @@ def _page(record: WarcRecordBytes, limits: WarcLimits) -> CrawlPage | RefusedRec
     if is_html is False:
         return _refused(record, "not_html", detected or content_type)
     truncated = headers.get("warc-truncated", "").lower() or None
-    stored = record.block[response.body_start :]
+    stored = record.content[response.body_start : record.block_end]  # the one copy that is made of a page
     body = decoded_body(response, stored, limits.max_page_bytes, is_cut=truncated is not None)
     if isinstance(body, Undecodable):
         return _refused(record, body.reason, body.detail)

@@ -19,8 +19,9 @@ from mappool_assets.lib.errors import BadShard
 from mappool_assets.lib.ranged_file.base import RangedFile
 
 DAMAGE = ("corrupt_record", "truncated_file")
-RECORD_TYPE = re.compile(rb"\nWARC-Type:[ \t]*([\w-]+)", re.IGNORECASE)
-TARGET = re.compile(rb"\nWARC-Target-URI:([^\r\n]*)[\r\n]", re.IGNORECASE)
+# The line end, which has no case, stays outside: the search then goes from one to the next, not byte by byte.
+RECORD_TYPE = re.compile(rb"\n(?i:WARC-Type):[ \t]*([\w-]+)")
+TARGET = re.compile(rb"\n(?i:WARC-Target-URI):([^\r\n]*)[\r\n]")
 FOLD = re.compile(r"\r?\n[ \t]+")
 
 
@@ -36,18 +37,25 @@ class WarcRecordBytes:
         ``WARC-Target-URI``, without the angle brackets that some writers put around it.
     offset, length : int
         Where it lies in the file, in bytes as stored: exactly these bytes give the record again.
-    head : bytes
-        Its header as it stands there, see :attr:`headers`.
-    block : bytes
-        What follows them, ``Content-Length`` bytes.
+    content : bytes
+        Header and block, and the line ends after each.
+    head_end, block_start, block_end : int
+        Where in ``content`` the header ends, and where the ``Content-Length`` bytes after it lie.
     """
 
     kind: str
     url: str | None
     offset: int
     length: int
-    head: bytes
-    block: bytes
+    content: bytes
+    head_end: int
+    block_start: int
+    block_end: int
+
+    @property
+    def block(self) -> bytes:
+        """What follows the header, copied anew each time."""
+        return self.content[self.block_start : self.block_end]
 
     @property
     def headers(self) -> dict[str, str]:
@@ -56,7 +64,10 @@ class WarcRecordBytes:
         A line that begins with white space goes on with the one before.
         """
         headers: dict[str, str] = {}
-        for line in FOLD.sub(" ", self.head.decode("utf-8", "replace")).split("\n")[1:]:
+        head = self.content[: self.head_end].decode("utf-8", "replace")
+        if "\n " in head or "\n\t" in head:
+            head = FOLD.sub(" ", head)
+        for line in head.split("\n")[1:]:
             name, colon, value = line.partition(":")
             if colon:
                 headers.setdefault(name.strip().lower(), value.strip())
@@ -165,8 +176,8 @@ def _record(frame: Frame, kinds: Collection[str]) -> WarcRecordBytes | RefusedRe
         return _length_refused(frame, block_end, head_end)
     if kind not in kinds:
         return None
-    head, block = content[: found[0]], content[head_end:block_end]
-    return WarcRecordBytes(kind, _url(content, head_end), frame.offset, frame.length, head, block)
+    url = _url(content, head_end)
+    return WarcRecordBytes(kind, url, frame.offset, frame.length, content, found[0], head_end, block_end)
 
 
 def _url(content: bytes, head_end: int) -> str | None:

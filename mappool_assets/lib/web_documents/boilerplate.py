@@ -29,18 +29,17 @@ four fifths of a text of at least 250 words, they are taken to have misread it a
 
 from __future__ import annotations
 
-import functools
 import itertools
 import re
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 ELEMENTS = frozenset({"aside", "menu", "nav", "search"})
 MUTE_ELEMENTS = frozenset({"button", "label"})
 JUDGED_BY_NAME = ELEMENTS | MUTE_ELEMENTS | {"dialog", "footer", "header"}
-_TELLING = frozenset({"aria-hidden", "hidden", "role", "style"})
+TELLING = frozenset({"aria-hidden", "hidden", "id", "role", "style"})
 ROLES = frozenset(
     {"alertdialog", "banner", "complementary", "contentinfo", "dialog", "menu", "menubar", "navigation",
      "search", "tablist", "toolbar", "tooltip"}
@@ -79,16 +78,17 @@ UNSEEN = _names("screen-reader screen-readers sr-only visually-hidden visuallyhi
 # "no-sidebar", "tag-menu" and "not-sr-only" are said of something else; Bootstrap's "blockquote-footer" is a source.
 _OF_ANOTHER = frozenset({"blockquote", "category", "has", "no", "not", "tag", "with", "without"})
 _ALL = WORDS | CONSENT | CONSENT_WHOLE | UNSEEN
-_BEGINNINGS = frozenset(name.partition("-")[0] for name in _ALL)
+_SINGLE = frozenset(name for name in _ALL if "-" not in name)
+_FIRST, _SECOND = (frozenset(name.split("-")[place] for name in _ALL - _SINGLE) for place in (0, 1))
+_HEADS = "main, h1, [role=main]"
 _UNSEEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
-NAMELESS = None, None
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 SAYS_UNSEEN, SAYS_BOILERPLATE, SAYS_CONSENT = 1, 2, 4
 
 HIDDEN, ELEMENT, ROLE, WORDS_RULE, LINKS, MUTE = "hidden", "element", "role", "words", "links", "mute"
 
-LONGEST_REMEMBERED = 200  # characters of class and id, so that what is remembered takes a megabyte
+MOST_HARMLESS, LONGEST_HARMLESS = 4096, 200  # classes, and characters of one: at most a megabyte is remembered
 
 MOST_LINKED = 1 / 3  # of a short block's characters, as in the paper's of words
 SHORT_BLOCK = 16 * 6  # characters, for the paper's 16 words
@@ -122,30 +122,25 @@ class Judge:
     Attributes
     ----------
     harmless : set of str
-        Values of ``class`` that have been seen to say nothing: an element that has no other attribute and is not in
-        ``JUDGED_BY_NAME`` need not be judged, which half of them are.
+        Values of ``class`` that have been seen to say nothing: an element with such a class or none, without attributes
+        of ``TELLING``, and not in ``JUDGED_BY_NAME``, need not be judged, which most of them are. Sites made with the
+        same software say the same, so that it outlives the page.
     """
 
-    def __init__(self, tree: LexborHTMLParser, drops_boilerplate: bool, reads_words: bool) -> None:
-        self.drops_boilerplate, self._reads_words = drops_boilerplate, reads_words
-        self.harmless: set[str | None] = set()
-        self._named: dict[tuple[str | None, str | None], int] = {}  # what class and id say, of which pages repeat few
-        self._holds_main: set[int] = set()
-        self._holds_title: set[int] = set()
-        if drops_boilerplate:
-            for node in tree.css("main, h1, [role=main]"):
-                _add_ancestors(node, self._holds_title if node.tag == "h1" else self._holds_main)
+    harmless: ClassVar[set[str | None]] = {""}
 
-    def verdict(self, node: LexborNode, tag: str, attributes: Mapping[str, str | None], is_in_section: bool) -> str:
+    def __init__(self, tree: LexborHTMLParser, drops_boilerplate: bool, reads_words: bool) -> None:
+        self.drops_boilerplate, self._reads_words, self._tree = drops_boilerplate, reads_words, tree
+        self._holding: tuple[set[int], set[int]] | None = None  # what holds the main part and the title, if asked for
+
+    def verdict(self, node: LexborNode, attributes: Mapping[str, str | None], is_in_section: bool) -> str:
         """Return by which rule an element is left out: ``hidden``, ``element``, ``role`` or ``words``; else "".
 
         ``mute`` is said where its text is left out, but not the media in it.
         """
-        said, names = 0, (attributes.get("class"), attributes.get("id"))
-        if names != NAMELESS:
-            known = self._named.get(names)
-            said = self._read(names) if known is None else known
-        if not said and tag not in JUDGED_BY_NAME and _TELLING.isdisjoint(attributes):
+        tag = node.tag or ""
+        said = self._read(attributes.get("class") or "", attributes.get("id") or "")
+        if not said and tag not in JUDGED_BY_NAME and TELLING.isdisjoint(attributes):
             return ""
         if said & SAYS_UNSEEN or _is_hidden(tag, attributes):
             return HIDDEN
@@ -154,43 +149,59 @@ class Judge:
         return self._judged(node, tag, attributes.get("role"), said, is_in_section) if self.drops_boilerplate else ""
 
     def _judged(self, node: LexborNode, tag: str, role: str | None, said: int, is_in_section: bool) -> str:
-        place = node.mem_id
-        is_spared = place in self._holds_title or place in self._holds_main
-        if tag in ELEMENTS or (not is_in_section and (tag == "footer" or (tag == "header" and not is_spared))):
+        if tag in ELEMENTS or (
+            not is_in_section and (tag == "footer" or (tag == "header" and not any(self._holds(node))))
+        ):
             return ELEMENT
         if tag in NEVER_BY_NAME:
             return ""
         if role in ROLES:
             return ROLE
-        if said & SAYS_CONSENT and place not in self._holds_main:
+        if said & SAYS_CONSENT and not self._holds(node)[0]:
             return WORDS_RULE
-        if said & SAYS_BOILERPLATE and self._reads_words and not is_spared:
+        if said & SAYS_BOILERPLATE and self._reads_words and not any(self._holds(node)):
             return WORDS_RULE
         return MUTE if tag in MUTE_ELEMENTS or role == "button" else ""
 
-    def _read(self, names: tuple[str | None, str | None]) -> int:
-        is_short = len(names[0] or "") + len(names[1] or "") <= LONGEST_REMEMBERED
-        said = self._named[names] = _said(*names) if is_short else _said.__wrapped__(*names)
-        if not said and names[1] is None:
-            self.harmless.add(names[0])
+    def _holds(self, node: LexborNode) -> tuple[bool, bool]:
+        """Whether an element holds the page's main part, and its title.
+
+        An element without both is searched, and left out by who asks: so none is searched twice. The first with one of
+        them has the whole page searched, which most pages are spared.
+        """
+        if self._holding is None:
+            if node.css_first(_HEADS) is None:
+                return False, False
+            self._holding = set(), set()
+            for head in self._tree.css(_HEADS):
+                _add_ancestors(head, self._holding[head.tag == "h1"])
+        holds_main, holds_title = self._holding
+        return node.mem_id in holds_main, node.mem_id in holds_title
+
+    def _read(self, classes: str, identifier: str) -> int:
+        if classes in self.harmless and not identifier:
+            return 0
+        both = f"{classes} {identifier}"
+        plain = both.lower()
+        words = (plain if plain == both else _CAMEL.sub(" ", both).lower()).replace("-", " ").replace("_", " ").split()
+        said = SAYS_BOILERPLATE if identifier == "header" else 0
+        # A name of two words needs both of them: "widget" alone, which half of a page may be called, tells nothing.
+        if not _SINGLE.isdisjoint(words) or not (_FIRST.isdisjoint(words) or _SECOND.isdisjoint(words)):
+            said |= _said(words, plain.split())
+        if not said and not identifier and len(classes) <= LONGEST_HARMLESS:
+            if len(self.harmless) >= MOST_HARMLESS:
+                self.harmless.intersection_update({""})
+            self.harmless.add(classes)
         return said
 
 
-@functools.lru_cache(maxsize=4096)  # sites made with the same software say the same
-def _said(classes: str | None, identifier: str | None) -> int:
-    both = f"{classes or ''} {identifier or ''}"
-    plain = both.lower()
-    spaced = plain if plain == both else _CAMEL.sub(" ", both).lower()
-    words = spaced.replace("-", " ").replace("_", " ").split()
-    said = SAYS_BOILERPLATE if identifier == "header" else 0
-    if _BEGINNINGS.isdisjoint(words):
-        return said
+def _said(words: list[str], whole: list[str]) -> int:
+    """Return what names in a class and an id say, by their words and by their parts between blanks."""
     words += [f"{first}-{second}" for first, second in itertools.pairwise(words)]
-    if _says(UNSEEN, words):
-        said |= SAYS_UNSEEN
+    said = SAYS_UNSEEN if _says(UNSEEN, words) else 0
     if _says(WORDS, words):
         said |= SAYS_BOILERPLATE
-    if _says(CONSENT, words) or not CONSENT_WHOLE.isdisjoint(plain.split()):
+    if _says(CONSENT, words) or not CONSENT_WHOLE.isdisjoint(whole):
         said |= SAYS_CONSENT
     return said
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
@@ -98,16 +99,17 @@ def _legacy(body: bytes, content_type: str | None, fault: int) -> Decoded:
     """Read what is not UTF-8, first at byte ``fault``."""
     if _is_nearly_utf8(body):
         return _lossy(body, "utf-8", "utf-8")
-    declared = _declared(body, content_type)
+    declared: list[str] = []
     start = max(0, fault - 256)
     is_latin = not _is_in_another_script(body[start : start + SCRIPT_BYTES])
-    for source, name in declared:
+    for source, name in _declared(body, content_type):
+        declared.append(name)
         if (is_latin or name not in _LATIN) and (text := _strict(body, name)) is not None:
             return Decoded(text, name, source)
     detected = _detected(body[start : start + DETECTOR_BYTES])
     if detected is not None and (text := _strict(body, detected)) is not None:
         return Decoded(text, detected, "detected")
-    return _lossy(body, declared[0][1] if declared else _FALLBACK, "fallback")
+    return _lossy(body, declared[0] if declared else _FALLBACK, "fallback")
 
 
 def _strict(body: bytes, name: str) -> bytes | None:
@@ -124,15 +126,18 @@ def _lossy(body: bytes, name: str, source: str) -> Decoded:
     return Decoded(text.encode("utf-8", "replace"), name, source)
 
 
-def _declared(body: bytes, content_type: str | None) -> list[tuple[str, str]]:
-    """Return (source, WHATWG name) of each declaration that names an encoding other than UTF-8, header first."""
-    labels: list[tuple[str, str]] = []
+def _declared(body: bytes, content_type: str | None) -> Iterator[tuple[str, str]]:
+    """Yield (source, WHATWG name) of each declaration that names an encoding other than UTF-8, header first."""
     if content_type and (found := _IN_HEADER.search(content_type)):
-        labels.append(("header", found[1]))
-    labels += [("meta", label.decode("latin-1")) for label in _meta_labels(body[:DETECTOR_BYTES])]
-    named = ((source, _whatwg_name(label)) for source, label in labels)
-    # UTF-8 is refuted by now, and UTF-16 would have shown by its zeros.
-    return [(source, name) for source, name in named if name is not None and not name.startswith("utf-")]
+        yield from _named("header", found[1])
+    for label in _meta_labels(body[:DETECTOR_BYTES]):
+        yield from _named("meta", label.decode("latin-1"))
+
+
+def _named(source: str, label: str) -> Iterator[tuple[str, str]]:
+    name = _whatwg_name(label)
+    if name is not None and not name.startswith("utf-"):  # UTF-8 is refuted by now, and UTF-16 shows by its zeros
+        yield source, name
 
 
 def _meta_labels(head: bytes) -> list[bytes]:

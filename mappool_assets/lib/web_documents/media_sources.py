@@ -34,8 +34,8 @@ LATE_SOURCES = (
 )  # fmt: skip
 SRCSETS = ("srcset", "data-srcset", "data-lazy-srcset", "data-original-set", "data-ezsrcset", "data-orig-srcset")
 _LATE_RANKS = {name: rank for rank, name in enumerate(LATE_SOURCES)}
-_SRCSETS = frozenset(SRCSETS)
 _LATE = frozenset(LATE_SOURCES + SRCSETS[1:])
+_BESIDE_SRC = frozenset(LATE_SOURCES + SRCSETS)
 
 # Why a medium is no item.
 DATA_URL, BAD_SCHEME, BAD_URL, NO_SOURCE = "data_url", "bad_scheme", "bad_url", "no_source"
@@ -48,6 +48,11 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 _COUNTING_FILE = re.compile(r"/(?:pixel|tracking|beacon|matomo|piwik|hit|counter)\.(?:gif|php|aspx)$", re.IGNORECASE)
+# What those two begin with, after the slash: a look at it spares most addresses both, which cost ten times as much.
+_SUSPECTS = frozenset(
+    {"1x1", "bea", "bla", "cou", "dum", "emp", "hit", "ima", "img", "laz", "loa", "mat", "pix", "piw", "pla", "pre",
+     "spa", "tra"}
+)  # fmt: skip
 # Sites that serve nothing but counters, and names of hosts that count, after EasyPrivacy's general lists.
 _COUNTING_SITES = frozenset(
     {"2o7.net", "adnxs.com", "adsrvr.org", "bidr.io", "bluekai.com", "clicky.com", "cnzz.com", "demdex.net",
@@ -93,11 +98,12 @@ def image(attributes: Attributes, picture_sources: Sequence[Attributes], base: s
         return TINY
     if "style" in attributes and _TINY_STYLE.search(attributes["style"] or ""):
         return TINY
-    candidates: tuple[tuple[str, str], ...] = ()
-    if picture_sources or not _SRCSETS.isdisjoint(attributes):
-        candidates = _candidates(attributes, picture_sources, base)
+    has_more = bool(picture_sources) or not _BESIDE_SRC.isdisjoint(attributes)  # than a src, which most have alone
+    candidates = _candidates(attributes, picture_sources, base) if has_more else ()
     reason = NO_SOURCE
-    for address in _addresses(attributes):
+    for address in _addresses(attributes) if has_more else (attributes.get("src"),):
+        if not address:
+            continue
         url = resolved(base, address)
         why_not = _why_unresolved(address) if url is None else why_no_picture(url)
         if url is not None and not why_not:
@@ -111,7 +117,7 @@ def image(attributes: Attributes, picture_sources: Sequence[Attributes], base: s
 
 def is_late(attributes: Attributes) -> bool:
     """Whether an image is one that a script loads, and that may have a twin in a ``<noscript>``."""
-    return not _LATE.isdisjoint(attributes) or _is_called_lazy(attributes)
+    return not _LATE.isdisjoint(attributes) or ("class" in attributes and _is_called_lazy(attributes))
 
 
 def late_address(attributes: Attributes) -> str:
@@ -169,10 +175,10 @@ def why_no_picture(url: str) -> str:
     host = url.split("/", 3)[2]
     if _is_counting_host(host):
         return TRACKER
-    file_name = _file_name(url)
-    if _COUNTING_FILE.match(file_name) or (file_name in ("/tr", "/tr/") and host.endswith("facebook.com")):
-        return TRACKER
-    return PLACEHOLDER if _PLACEHOLDER.match(file_name) else ""
+    file_name = _file_name(url) if "?" in url or "#" in url else url[url.rfind("/", 0, -1) :]
+    if file_name[1:4].lower() not in _SUSPECTS:
+        return TRACKER if file_name in ("/tr", "/tr/") and host.endswith("facebook.com") else ""
+    return TRACKER if _COUNTING_FILE.match(file_name) else PLACEHOLDER if _PLACEHOLDER.match(file_name) else ""
 
 
 @functools.lru_cache(maxsize=1024)
@@ -184,7 +190,7 @@ def _is_counting_host(host: str) -> bool:
 
 def _file_name(url: str) -> str:
     """Return the last part of a path, from its slash."""
-    path = url.partition("#")[0].partition("?")[0] if "?" in url or "#" in url else url
+    path = url.partition("#")[0].partition("?")[0]
     return path[path.rfind("/", 0, -1) :]
 
 
@@ -193,7 +199,9 @@ def _addresses(attributes: Attributes) -> list[str]:
     own = [source] if source else []
     if _LATE.isdisjoint(attributes):
         return own
-    named = sorted(_LATE_RANKS.keys() & attributes.keys(), key=_LATE_RANKS.__getitem__)
+    named = [name for name in attributes if name in _LATE_RANKS]
+    if len(named) > 1:
+        named.sort(key=_LATE_RANKS.__getitem__)
     late = [address for name in named if (address := attributes[name]) and _is_like_an_address(address)]
     return late + own if _is_called_lazy(attributes) else own + late
 
@@ -208,10 +216,13 @@ def _is_like_an_address(value: str) -> bool:
 
 
 def _candidates(own: Attributes, of_picture: Sequence[Attributes], base: str) -> tuple[tuple[str, str], ...]:
-    sets = dict.fromkeys(named[name] for named in (own, *of_picture) for name in SRCSETS if name in named)
-    written = [candidate for value in sets if value for candidate in image_candidates(value)]
-    found = [(resolved(base, address), descriptor) for address, descriptor in written]
-    return tuple((url, descriptor) for url, descriptor in found if url is not None)
+    sets = dict.fromkeys([named[name] for named in (own, *of_picture) for name in SRCSETS if name in named])
+    found: list[tuple[str, str]] = []
+    for value in sets:
+        for address, descriptor in image_candidates(value) if value else ():
+            if (url := resolved(base, address)) is not None:
+                found.append((url, descriptor))
+    return tuple(found)
 
 
 def _size(candidate: tuple[str, str]) -> float:

@@ -40,20 +40,21 @@ def noscript_media(markup: str, judge: Judge, base: str) -> Iterator[Item | str]
         attributes = node.attributes
         if tag == "source":
             sources.append(attributes)
-        elif judge.verdict(node, tag, attributes, False) == HIDDEN:
+        elif judge.verdict(node, attributes, False) == HIDDEN:
             yield HIDDEN
         elif tag in ("audio", "video"):
-            yield played(node, tag, attributes, base)
+            yield played(node, attributes, base)
             sources = []
         else:
             yield image(attributes, sources, base)
             sources = []
 
 
-def played(node: LexborNode, tag: str, attributes: Attributes, base: str) -> Item | str:
+def played(node: LexborNode, attributes: Attributes, base: str) -> Item | str:
     """Return the item of an ``<audio>`` or ``<video>`` with the sources in it, or why it is none."""
     sources = [child.attributes for child in _children(node) if child.tag == "source"]
-    return sound_or_film(AUDIO if tag.endswith("audio") else VIDEO, attributes, sources, base)
+    kind = AUDIO if (node.tag or "").endswith("audio") else VIDEO
+    return sound_or_film(kind, attributes, sources, base)
 
 
 def _children(node: LexborNode) -> Iterator[LexborNode]:

@@ -50,12 +50,13 @@ class PageSignals:
         self._wishes: list[str] = [wish for header in x_robots_tag for wish in _to_all(header)]
         node = tree.head.first_child if tree.head is not None else None
         while node is not None:
-            if (tag := node.tag) in _NOTED:
-                self.note(node, tag)
+            if node.tag in _NOTED:
+                self.note(node)
             node = node.next
 
-    def note(self, node: LexborNode, tag: str) -> None:
+    def note(self, node: LexborNode) -> None:
         """Take in a ``<title>``, ``<base>``, ``<link>`` or ``<meta>``."""
+        tag = node.tag
         if tag == "title":
             self.title = self.title or block_text(node.text()) or None
             return

@@ -9,10 +9,10 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 from mappool_assets.lib.web_documents.block_text import block_text
 from mappool_assets.lib.web_documents.boilerplate import (
     HIDDEN,
-    JUDGED_BY_NAME,
     LINKS,
     MOST_LINKED,
     MUTE,
+    TELLING,
     Judge,
     LinkedBlock,
     menu_blocks,
@@ -31,15 +31,16 @@ from mappool_assets.lib.web_documents.page_elements import (
     LINK,
     METHOD_OF,
     NOSCRIPT,
+    NUMBERS_JUDGED,
     OBJECT,
     PICTURE,
     PLAYER,
     SECTION,
     SIGNAL,
-    SKIPPED,
     SOURCE,
     TABLE,
     TITLE,
+    method_by_name,
 )
 from mappool_assets.lib.web_documents.page_signals import PageSignals
 
@@ -76,8 +77,7 @@ class PageWalk:
         self.characters = 0
         self.dropped_media: defaultdict[str, int] = defaultdict(int)
         self.dropped_parts: defaultdict[str, int] = defaultdict(int)
-        self._judge, self._signals, self._base = judge, signals, signals.base
-        self._harmless = judge.harmless
+        self._judge, self._harmless, self._signals, self._base = judge, judge.harmless, signals, signals.base
         self._linked_blocks: list[LinkedBlock] = []
         self._parts: list[str] = []  # text of the block that is being read
         self._files: list[Item] = []  # sounds and films that it links to: they come after it
@@ -97,15 +97,13 @@ class PageWalk:
         root = tree.body or tree.root
         node = root.first_child if root is not None else None
         while node is not None:
-            if (tag := node.tag) == "-text":
-                text = node.text_content or ""
-                if not self._mute and (parts or not text.isspace()):  # at the start of a block, space is nothing
+            if (text := node.text_content) is not None:
+                if (parts or not text.isspace()) and not self._mute:  # at the start of a block, space is nothing
                     parts.append(text)
             else:
-                ends = self._enter(node, tag or "-comment")
+                ends = self._enter(node)
                 if ends != NOT_ENTERED:
-                    child = node.first_child
-                    if child is not None:
+                    if (child := node.first_child) is not None:
                         frames.append((node, ends))
                         node = child
                         continue
@@ -117,25 +115,30 @@ class PageWalk:
                 if ends == ENDS_BLOCK:
                     if parts or self._links_here or self._files:
                         self._end_block()
+                elif ends == ENDS_LINK:
+                    self._end_link()
                 elif ends:
                     self._leave(ends)
                 following = node.next
             node = following
         self._finish()
 
-    def _enter(self, node: LexborNode, tag: str) -> int:
+    def _enter(self, node: LexborNode) -> int:
         """Begin an element, and return what ends with it, or ``NOT_ENTERED``."""
-        method = METHOD_OF.get(tag, INLINE)
-        if method == SKIPPED:
+        number = node.tag_id
+        try:
+            method = METHOD_OF[number]
+        except KeyError:
+            method = method_by_name(node)
+        if method < INLINE:
+            if method == SIGNAL:
+                self._signals.note(node)
             return NOT_ENTERED
-        if method == SIGNAL:
-            self._signals.note(node, tag)
-            return NOT_ENTERED
-        attributes = node.attributes
-        is_harmless = attributes.get("class") in self._harmless or "href" in attributes if attributes else True
-        rule = ""
-        if len(attributes) > 1 or not is_harmless or tag in JUDGED_BY_NAME:
-            rule = self._judge.verdict(node, tag, attributes, self._sections > 0)
+        attributes, rule = node.attributes, ""
+        if number in NUMBERS_JUDGED or (
+            attributes and (attributes.get("class", "") not in self._harmless or not TELLING.isdisjoint(attributes))
+        ):
+            rule = self._judge.verdict(node, attributes, self._sections > 0)
             if rule and rule != MUTE:
                 self._drop(node, method, rule)
                 return NOT_ENTERED
@@ -143,7 +146,7 @@ class PageWalk:
             self._meet_image(attributes)
             return 0  # amp-img may hold a noscript
         if method > LINK:
-            return self._enter_medium(node, tag, method, attributes)
+            return self._enter_medium(node, method, attributes)
         ends = 0
         if method == LINK:
             if self._link_start is None:
@@ -203,7 +206,7 @@ class PageWalk:
                 self._count_linked()
                 self._link_start = 0
             if text := block_text("".join(self._parts)):
-                if self._linked_here > MOST_LINKED * len(text) and not self._is_spared():
+                if self._linked_here and self._linked_here > MOST_LINKED * len(text) and not self._is_spared():
                     menu = LinkedBlock(len(self.items), len(text), self._linked_here, self._links_here)
                     self._linked_blocks.append(menu)
                 self.items.append(item_of((TEXT, text, None, None, (), None, None)))
@@ -229,7 +232,7 @@ class PageWalk:
         if (file := media_file(self._link_address, self._base)) is not None:
             self._files.append(file._replace(alt=block_text(said) or None))
 
-    def _enter_medium(self, node: LexborNode, tag: str, method: int, attributes: Attributes) -> int:
+    def _enter_medium(self, node: LexborNode, method: int, attributes: Attributes) -> int:
         if method == SOURCE:
             if self._picture is not None:
                 self._picture.append(attributes)
@@ -239,7 +242,7 @@ class PageWalk:
         elif method == NOSCRIPT:
             self._meet_noscript(node.text())
         elif method == PLAYER:
-            self._meet(played(node, tag, attributes, self._base))
+            self._meet(played(node, attributes, self._base))
         else:
             file = media_file(attributes.get("src") or attributes.get("data"), self._base)
             if file is not None:
@@ -259,12 +262,10 @@ class PageWalk:
         return True
 
     def _meet_image(self, attributes: Attributes) -> None:
-        sources = self._picture
-        if sources:
+        if sources := self._picture:
             self._picture = []
         if (classes := attributes.get("class")) and ("moji" in classes or "emoticon" in classes or "smil" in classes):
-            alt = attributes.get("alt") or ""
-            if not self._mute and len(alt) <= LONGEST_EMOJI:
+            if not self._mute and len(alt := attributes.get("alt") or "") <= LONGEST_EMOJI:
                 self._parts.append(alt)
             self.dropped_media["emoji"] += 1
             return
@@ -290,8 +291,7 @@ class PageWalk:
 
     def _finish(self) -> None:
         self._end_block()
-        dropped = set(self._late_images.early_twins(self.items))
-        if dropped:
+        if dropped := set(self._late_images.early_twins(self.items)):
             self.dropped_media["twin"] += len(dropped)
         if self._judge.drops_boilerplate and (menus := menu_blocks(self._linked_blocks)):
             self.dropped_parts[LINKS] += len(menus)
