@@ -16,6 +16,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
+from mappool_assets.lib import sql_files
 from mappool_assets.lib.curation import plan_tables, stored_matches, wanted_t
 from mappool_assets.lib.curation.balance_plan import (
     ENTRIES_TABLE,
@@ -379,6 +380,8 @@ def test_nothing_matches(tmp_path, texts):
     assert [row["expected_pairs"] for row in lake.read_table(ENTRIES_TABLE).to_pylist()] == [0, 0]
     assert "nothing is balanced" in explanation(report)
     pictures(report, np.zeros(2))
+    assert "(the most that one does is 0)" in explanation(report)
+    assert "is 0)" in explanation(plan_balance(lake, SPACED, PlanSettings(t=3, first_t=1)))
     with pytest.raises(BadSetting, match="expected at most 0, which"):
         plan_balance(lake, SPACED, PlanSettings(wanted_pairs=1))
     with pytest.raises(BadSetting, match="share of the tail"):
@@ -408,6 +411,22 @@ def test_it_is_told_how_many_shards_are_read(small):
     passes = list(dict.fromkeys(things for things, *_ in told))
     assert passes[:2] == ["shards read for the plan", "shards read for the t of 70 pairs, pass 1"]
     assert [(done, total) for _, done, total in told] == [(1, 3), (2, 3), (3, 3)] * len(passes)
+
+
+def test_a_t_of_a_millionth_is_only_rounded(tmp_path):
+    """Of 30 texts each is kept with a chance of 3e-8, which is rounded to a multiple of 2⁻⁵²: together by 3e-9."""
+    lake = fill(Lake(str(tmp_path / "tiny")), {SHARDS[0]: ["w1"] * 30}, entries=["w1"])
+    report = plan_balance(lake, SPACED, PlanSettings(t=1e-6, first_t=1e-5))
+    assert report.size("training").expected_size == pytest.approx(1e-6, rel=1e-8)
+    for check in ("balance_plan_monotone", "balance_plan_of_entries", "planned_entries_within_counts"):
+        assert sql_files.run(lake, f"checks/{check}").to_pylist() == []
+
+
+@pytest.mark.parametrize("first_t", [3, 4])
+def test_without_a_head_it_says_how_many_texts_an_entry_matches_at_most(tmp_path, first_t):
+    lake = fill(Lake(str(tmp_path / "small")), {SHARDS[0]: ["w1", "w1", "w1 w2"]}, entries=["w1", "w2"])
+    report = plan_balance(lake, SPACED, PlanSettings(t=5, first_t=first_t))
+    assert "(the most that one does is 3), so all 3 texts" in explanation(report)
 
 
 def test_it_says_why_head_and_tail_are_more_than_the_pairs(planned):

@@ -19,6 +19,7 @@ import pytest
 
 from mappool_assets.lib import sql_files
 from mappool_assets.lib.curation import balanced_pool, pair_rows, shard_texts
+from mappool_assets.lib.curation.balance_plan import plan_balance
 from mappool_assets.lib.curation.balanced_pool import (
     FAILURES_TABLE,
     TABLE,
@@ -28,8 +29,9 @@ from mappool_assets.lib.curation.balanced_pool import (
 )
 from mappool_assets.lib.curation.entry_counts import count_entries
 from mappool_assets.lib.curation.keyed_draws import keyed_uniforms
+from mappool_assets.lib.curation.matches import COUNTS_TABLE, MatchSettings, match_shards, match_tasks
 from mappool_assets.lib.curation.matches import TABLE as MATCHES
-from mappool_assets.lib.curation.matches import MatchSettings, match_shards, match_tasks
+from mappool_assets.lib.curation.plan_settings import PlanSettings
 from mappool_assets.lib.errors import BadSetting, BadShard, MissingInput, SourceChanged
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.pool_shards import TABLE as POOL_SHARDS
@@ -270,6 +272,25 @@ def test_matches_that_are_not_counted_are_refused(lake, matching):
         pass
     with pytest.raises(SourceChanged, match="none of this shard"):
         balance(lake, [C], matching, t=T)
+
+
+def test_what_the_error_says_mends_a_shard_whose_matching_was_killed_before_its_counts(lake, matching):
+    """Counting again would not do: the shard's own counts are still those of its earlier matches."""
+    keys = ready(lake, pairs_of(drawn_texts(60)), 1, matching)
+    counts = Path(lake.url(Lake.table_path(COUNTS_TABLE, keys[0])))
+    content = counts.read_bytes()
+    write_pairs(lake, keys[0], pairs_of(drawn_texts(40, seed=9)))
+    match_and_count(lake, keys, matching)
+    counts.write_bytes(content)
+    for _ in range(2):
+        count_entries(lake, matching)
+        with pytest.raises(SourceChanged, match="Materialise matches of this shard and entry_counts again"):
+            balance(lake, keys, matching, t=T)
+        with pytest.raises(SourceChanged, match="Materialise matches of this shard and entry_counts again"):
+            plan_balance(lake, matching, PlanSettings())
+    match_and_count(lake, keys, matching)
+    assert balance(lake, keys, matching, t=T)[0].rows_in == 40
+    plan_balance(lake, matching, PlanSettings())
 
 
 def test_counts_of_another_list_or_rule_are_refused(lake, matching):

@@ -29,6 +29,8 @@ from mappool_assets.lib.curation.matches import (
 from mappool_assets.lib.errors import BadSetting, BadShard, MissingInput, SourceChanged
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.pool_shards import TABLE as POOL_SHARDS
+from mappool_assets.lib.pool_shards import known_shards
+from mappool_assets.lib.ranged_file.base import Storage
 from mappool_assets.lib.ranged_file.stores import local_version
 from mappool_assets_tests.killer import Killed, a_killer
 from mappool_assets_tests.small_curation import found, found_unspaced, use_compiled, write_entries
@@ -150,6 +152,27 @@ def test_workers_batches_and_row_groups_change_nothing(lake, compiled, tmp_path,
     assert {shard: rows_of(other, shard) for shard in texts} == {shard: rows for shard, (rows, _) in expected.items()}
 
 
+def test_long_texts_that_are_stored_once_and_are_in_many_rows_come_few_at_a_time(lake, tmp_path, monkeypatch):
+    """The row group takes six texts, its rows six hundred: a batch by the size of the group would hold them all."""
+    monkeypatch.setattr(shard_texts, "BATCH_BYTES", 20_000)
+    monkeypatch.setattr(shard_texts, "READ_ROWS", 8)
+    texts = [f"map {number % 6} " + 5_000 * "x" for number in range(600)]
+    long = write_pool_shard(lake, tmp_path, texts, dictionary_pagesize_limit=2**30)
+    assert pq.ParquetFile(long).metadata.row_group(0).column(1).total_uncompressed_size < 40_000
+
+    def batches():
+        listed = known_shards(lake)[A]
+        with shard_texts.PoolTexts(listed, Storage()).open(lake, A) as opened:
+            return list(opened)
+
+    found_batches = batches()
+    assert {len(batch) for batch in found_batches} == {8}
+    assert [text for batch in found_batches for text in batch["text"].to_pylist()] == texts
+    write_pool_shard(lake, tmp_path, [f"map {number:06}" for number in range(6_000)])
+    assert [len(batch) for batch in batches()][:-1] == [len(batches()[0])] * (len(batches()) - 1)
+    assert len(batches()[0]) > 100, "short ones are put together, though they are read as few at a time"
+
+
 class CountingMatcher:
     """A matcher that notes the texts it is given."""
 
@@ -221,6 +244,11 @@ def test_inputs_replaced_while_a_task_waited(lake, compiled):
     write_entries(lake, ["quite", "another", "list"])
     (outcome,) = match_shards(tasks, 1)
     assert isinstance(outcome.error, SourceChanged)
+    maps = lake.read_table("mappool/shard_maps", A).replace_schema_metadata()
+    pq.write_table(maps, lake.url(Lake.table_path("mappool/shard_maps", A)))
+    (outcome,) = match_shards(match_tasks(lake, [A], MatchSettings(compiled=compiled)), 1)
+    assert "do not say what made them" in str(outcome.error)
+    write_texts(lake, A, TEXTS, seed=2)
     tasks = match_tasks(lake, [A], MatchSettings(compiled=compiled))
     write_texts(lake, A, TEXTS[1:], seed=3)
     (outcome,) = match_shards(tasks, 1)

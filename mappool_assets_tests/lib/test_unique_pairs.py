@@ -91,6 +91,7 @@ def draw_of(seed, what, uid):
 def slow(shards, chosen, images=None):
     """Return what becomes of every row: by shard and row: a reason, or its image and whether it is its text."""
     rows = [(shard, row, pair) for shard in sorted(shards) for row, pair in enumerate(shards[shard])]
+    named = {(shard, pair["uid"]): pair for shard, _, pair in reversed(rows)}  # by the first row of each uid
     fates, image_of, met = {}, {}, set()
     for shard, row, of_row in rows:
         own, sha256 = (shard, of_row["uid"]), (of_row["sha256"] or "").lower()
@@ -99,8 +100,8 @@ def slow(shards, chosen, images=None):
         elif not sha256:
             image_of[shard, row] = own
         else:
-            same = [(p["uid"], s) for s, _, p in rows if (p["sha256"] or "").lower() == sha256]
-            image_of[shard, row] = min(same)[::-1]
+            same = [(uid, s) for (s, uid), p in named.items() if (p["sha256"] or "").lower() == sha256]
+            image_of[shard, row] = min(same, default=own)[::-1]
         if own in met:
             fates[shard, row] = "repeated_uid"
         elif image_of[shard, row] is None:
@@ -274,6 +275,44 @@ def test_pairs_of_maps_that_were_filtered_again_are_refused(lake, scratch):
         lake.delete(Lake.table_path("mappool/shard_maps", A))
     write_balanced(lake, A, [pair("a")], inputs=OF_POOL)
     assert find_unique_pairs(lake, scratch, PairSettings(LISTED)).inputs["shard_maps"] == {}
+
+
+def test_a_row_whose_uid_was_there_before_names_no_image(lake, scratch):
+    """Else the images of a's two rows, which are different ones, would both be called a."""
+    shown = [("a", "one", "1"), ("a", "two", "2"), ("b", "one", "2"), ("c", "three", "2"), ("0", "four", None)]
+    again = [("0", "five", "3"), ("d", "four", "3")]
+    write_pool_pairs(lake, {A: [pair(*each) for each in (*shown, *again)]})
+    made = find_unique_pairs(lake, scratch, PairSettings(LISTED, text_copies=0))
+    assert made.rows_dropped == {"repeated_uid": 2}
+    assert {uid: row["image_uid"] for uid, row in kept(lake).items()} == {
+        "0": "0",
+        "a": "a",
+        "b": "b",
+        "c": "b",
+        "d": "d",
+    }
+    assert_the_checks_hold(lake)
+
+
+def test_images_that_were_asked_for_by_an_earlier_draw_are_refused(tmp_path, tmp_path_factory, scratch):
+    """Pairs of the new draw whose images nobody has asked for yet would be dropped as if they had not come."""
+    use_compiled(tmp_path_factory)
+    matching = MatchSettings(compiled=compiled_folder(tmp_path_factory))
+    with image_web(tmp_path) as web:
+        write_entries(web.lake, ["map"])
+        web.write_maps(range(8), text=[f"a map {number}" for number in range(8)])
+        match_and_count(web.lake, [A], matching)
+        for t in (2, 8):
+            balance(web.lake, [A], matching, t=t)
+            if t == 8:
+                with pytest.raises(SourceChanged, match=r"balanced again since the images.*Materialise map_images"):
+                    find_unique_pairs(web.lake, scratch)
+                assert find_unique_pairs(web.lake, scratch, PairSettings(LISTED)).rows_kept == 8
+            web.fetch(images_of=BALANCED_POOL)
+            find_unique_images(web.lake, scratch)
+            made = find_unique_pairs(web.lake, scratch)
+            assert made.rows_kept == made.rows_in == web.lake.read_table(PAIRS, A).num_rows
+        assert made.rows_kept == 8
 
 
 def test_shards_of_different_entries_are_refused_and_different_draws_are_told(lake, scratch):

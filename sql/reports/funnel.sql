@@ -5,7 +5,7 @@ WITH stages AS (
     -- The others keep books on these stages.
     WHERE "table" NOT IN (
         'mappool/missing_shards', 'mappool/shard_failures', 'mappool/map_image_failures', 'mappool/embedded_chunks',
-        'curation/match_failures', 'curation/balance_failures', 'curation/counted_shards'
+        'curation/entry_lint', 'curation/match_failures', 'curation/balance_failures', 'curation/counted_shards'
     )
     GROUP BY "table"
 ),

@@ -110,7 +110,7 @@ def _checked(task: BalanceTask, made: Provenance | None) -> Provenance:
             where=task.key,
             rule=made.fingerprint,
             got=task.counted or "none of this shard",
-            action="Materialise entry_counts again, then balance this shard.",
+            action="Materialise matches of this shard and entry_counts again, then balance it.",
         )
     return made
 

@@ -53,7 +53,7 @@ class CurationSettings:
     @property
     def inputs(self) -> dict[str, Any]:
         """What decides which pairs are drawn."""
-        return {"t": self.t, "seeds": list(self.seeds), "policy": self.policy}
+        return {"t": float(self.t), "seeds": list(self.seeds), "policy": self.policy}
 
 
 def _bad(where: str, rule: str, got: object) -> BadSetting:

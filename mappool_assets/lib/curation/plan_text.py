@@ -14,11 +14,12 @@ from mappool_assets.lib.curation.plan_tables import (
 ISSUE = "https://github.com/facebookresearch/MetaCLIP/issues/24"
 # Of its issue 24 and its paper (Xu et al. 2023): matches that pass of head and tail, and the pairs that come of them.
 METACLIP_HEAD, METACLIP_TAIL, METACLIP_PAIRS = 320_000_000, 320_000_000, 400_000_000
+NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 ROLE_NAMES = {
     TRAINING: "training",
-    FIRST: "before the download",
-    WANTED_PAIRS: "for the wanted pairs",
-    WANTED_TAIL_SHARE: "for the wanted tail",
+    FIRST: "first draw",
+    WANTED_PAIRS: "for wanted pairs",
+    WANTED_TAIL_SHARE: "for wanted tail",
 }
 
 
@@ -37,13 +38,21 @@ def explanation(report: PlanReport) -> str:
 
 
 def sizes_markdown(sizes: list[PlannedSize]) -> str:
-    """Return sizes as a table in markdown."""
-    header = "| t | | pairs | ± sd | tail, of all matches | head entries | kept over t, of a head entry |"
-    lines = [
-        f"| {_t(size.t)} | {ROLE_NAMES.get(size.role, '')} | {size.expected_size:,.0f} | {size.sd_size:,.0f} "
-        f"| {size.tail_share:.1%} | {size.head_entries:,} | {_factor(size)} |"
+    """Return sizes as a table in markdown, whose cells the UI does not break."""
+    rows = [
+        (
+            written_t(size.t),
+            ROLE_NAMES.get(size.role, ""),
+            f"{size.expected_size:,.0f}",
+            f"{size.sd_size:,.0f}",
+            f"{size.tail_share:.1%}",
+            f"{size.head_entries:,}",
+            _factor(size),
+        )
         for size in sizes
     ]
+    header = "| t | | pairs | ± sd | tail's matches | head entries | a head entry keeps |"
+    lines = [f"| {' | '.join(cell.replace(' ', NO_BREAK_SPACE) for cell in row)} |" for row in rows]
     return "\n".join([header, "| ---: | --- | ---: | ---: | ---: | ---: | ---: |", *lines])
 
 
@@ -61,10 +70,11 @@ def _head(size: PlannedSize) -> str:
     tail = size.matches_kept - head
     passing = size.matches_kept / size.expected_size
     theirs = METACLIP_HEAD + METACLIP_TAIL
+    t = written_t(size.t)
     return (
-        f"**Why {head:,.0f} + {tail:,.0f} matches give {size.expected_size:,.0f} pairs.** With t = {_t(size.t)}, of "
-        f"{_number(size.head_entries, 'entry', 'entries')} of the head (matching {_t(size.t)} texts or more) "
-        f"{_t(size.t)} matches each pass on average, {head:,.0f} together. Of "
+        f"**Why {head:,.0f} + {tail:,.0f} matches give {size.expected_size:,.0f} pairs.** With t = {t}, of "
+        f"{_number(size.head_entries, 'entry', 'entries')} of the head (matching {t} texts or more) "
+        f"{t} matches each pass on average, {head:,.0f} together. Of "
         f"{_number(size.tail_entries, 'entry', 'entries')} of the tail all matches pass, {tail:,.0f}. These "
         f"{size.matches_kept:,.0f} matches are not as many pairs: a text is "
         "kept if at least one of its matches passes, and is one pair however many do. So "
@@ -80,11 +90,11 @@ def _head(size: PlannedSize) -> str:
 
 
 def _no_head(report: PlanReport, size: PlannedSize) -> str:
-    most = max(of.t for of in report.sizes if of.role not in (TRAINING, FIRST))
+    most = max((of.t for of in report.sizes if of.head_entries), default=0)  # the largest count is one of the t
     return (
-        f"**With t = {_t(size.t)} nothing is balanced:** no entry matches so many texts (the most that one does is "
-        f"{_t(most)}), so all {size.expected_size:,.0f} texts that match an entry are kept. Take a smaller t, or match "
-        "more shards."
+        f"**With t = {written_t(size.t)} nothing is balanced:** no entry matches so many texts (the most that one does "
+        f"is {written_t(most)}), so all {size.expected_size:,.0f} texts that match an entry are kept. Take a smaller "
+        "t, or match more shards."
     )
 
 
@@ -92,14 +102,16 @@ def _wishes(report: PlanReport) -> str:
     lines = []
     if (first := report.size(FIRST)) is not None:
         lines.append(
-            f"- The first pass, with t = {_t(first.t)}, leaves {first.expected_size:,.0f} ± {first.sd_size:,.0f} "
-            "images to download."
+            f"- The first draw, with t = {written_t(first.t)}, leaves {first.expected_size:,.0f} ± "
+            f"{first.sd_size:,.0f} pairs, whose images are needed."
         )
     if (pairs := report.size(WANTED_PAIRS)) is not None:
-        lines.append(f"- t = {_t(pairs.t)} keeps {pairs.expected_size:,.0f} ± {pairs.sd_size:,.0f} pairs, as wanted.")
+        lines.append(
+            f"- t = {written_t(pairs.t)} keeps {pairs.expected_size:,.0f} ± {pairs.sd_size:,.0f} pairs, as wanted."
+        )
     if (tail := report.size(WANTED_TAIL_SHARE)) is not None:
         lines.append(
-            f"- t = {_t(tail.t)} comes nearest to the wanted tail; entries that match fewer texts have "
+            f"- t = {written_t(tail.t)} comes nearest to the wanted tail; entries that match fewer texts have "
             f"{tail.tail_share:.1%} of all matches. {tail.expected_size:,.0f} ± {tail.sd_size:,.0f} pairs are kept."
         )
     return "\n".join(lines)
@@ -109,7 +121,12 @@ def _factor(size: PlannedSize) -> str:
     return "" if size.head_factor is None else f"{size.head_factor:.2f} × t"
 
 
-def _t(t: float) -> str:
+def written_t(t: float) -> str:
+    """Return t as it is written.
+
+    >>> written_t(20_000.0), written_t(1e7), written_t(2.5)
+    ('20,000', '10,000,000', '2.5')
+    """
     return f"{t:,.0f}" if t == round(t) else f"{t:,.7g}"
 
 

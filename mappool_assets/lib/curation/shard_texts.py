@@ -25,6 +25,8 @@ MAPS_TABLE = "mappool/shard_maps"
 COLUMNS = ["uid", "text"]
 # Whichever is less, where texts are of like length; ten times the bytes are in memory while they are matched.
 BATCH_ROWS, BATCH_BYTES = 4096, 4 * 2**20
+# At a time where texts may be long. How long is known only then: what a row group stores once may be in many rows.
+READ_ROWS = 128
 
 
 class ShardTexts(Protocol):
@@ -74,12 +76,20 @@ class MapTexts:
         with file:
             maps = _parquet(file, lake.url(path))
             made = recorded(maps)
-            if made is None or made.fingerprint != self.fingerprint:
+            if made is None:
+                raise SourceChanged(
+                    "The shard's maps do not say what made them",
+                    where=lake.url(path),
+                    rule="maps that filtering has written",
+                    got="a file without provenance",
+                    action="Materialise shard_maps of this shard again.",
+                )
+            if made.fingerprint != self.fingerprint:
                 raise SourceChanged(
                     "The shard's maps were made anew while their task waited for its turn",
                     where=shard,
-                    rule=self.fingerprint or "maps",
-                    got=made.fingerprint if made else "maps that do not say what made them",
+                    rule=self.fingerprint or "none",
+                    got=made.fingerprint,
                     action="Run the shard again.",
                 )
             yield _batches(maps, lambda short: _parquet(file, lake.url(path), short), lake.url(path), further)
@@ -149,7 +159,8 @@ def _batches(
     """Yield the rows, those of one batch all of one row group.
 
     Texts that fit are read as a dictionary, and so are further columns: what is there a thousand times takes the memory
-    of one. Of larger row groups Arrow would make a dictionary of all texts, and again for every batch.
+    of one. Of larger row groups Arrow would make a dictionary of all texts, and again for every batch; they are read a
+    few rows at a time.
     """
     opened = dict[tuple[str, ...], pq.ParquetFile]()
     for group in range(rows.metadata.num_row_groups):
@@ -161,14 +172,33 @@ def _batches(
             opened[short] = with_dictionaries([*short])
         size = sum(sizes[name] for name in ("text", *further))
         batch_rows = min(max(BATCH_BYTES * of_group.num_rows // max(size, 1), 1), BATCH_ROWS)
+        read_rows = batch_rows if len(short) == 1 + len(further) else min(READ_ROWS, batch_rows)
         with _reading(url):
-            batches = opened[short].iter_batches(batch_rows, row_groups=[group], columns=[*COLUMNS, *further])
-        while True:
-            with _reading(url):
-                batch = next(batches, None)
-            if batch is None:
-                break
-            yield batch
+            batches = opened[short].iter_batches(read_rows, row_groups=[group], columns=[*COLUMNS, *further])
+        yield from _gathered(_read(batches, url), batch_rows - read_rows)
+
+
+def _read(batches: Iterator[pa.RecordBatch], url: str) -> Iterator[pa.RecordBatch]:
+    while True:
+        with _reading(url):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
+
+
+def _gathered(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield batches put together: to more than so many rows, or to :data:`BATCH_BYTES` of what is no dictionary."""
+    waiting, held, size = list[pa.RecordBatch](), 0, 0
+    for batch in batches:
+        waiting.append(batch)
+        held += len(batch)
+        size += sum(column.nbytes for column in batch.columns if not pa.types.is_dictionary(column.type))
+        if held > rows or size > BATCH_BYTES:
+            yield waiting[0] if len(waiting) == 1 else pa.concat_batches(waiting)
+            waiting, held, size = [], 0, 0
+    if waiting:
+        yield pa.concat_batches(waiting)
 
 
 def _check_columns(url: str, file: pq.ParquetFile, further: Sequence[str]) -> None:

@@ -52,7 +52,7 @@ def check_made_from(shard: str, table: pq.ParquetFile, made_from: str) -> None:
             where=shard,
             rule=made_from,
             got=made.fingerprint if made else "a table that does not say what made it",
-            action="Materialise entry_counts again, then what follows from it.",
+            action="Materialise matches of this shard and entry_counts again, then what follows from them.",
         )
 
 

@@ -20,11 +20,14 @@ it does not matter to which shards pairs are dealt. Texts are the same where all
 
 Shards may have been drawn with different t, seeds or counts: each pair has its own chance, and weights of 1 / first_p
 stay right; ``first_passes`` in the measures tells such a mix. Shards of different entries are refused, as are pairs of
-maps that were filtered again since, and ``unique_images`` that has not seen all images and maps of today.
+maps that were filtered again since, images that were asked for by an earlier draw (``images_of`` of ``map_images``),
+and ``unique_images`` that has not seen all images and maps of today.
 
-Copies of one image and text are drawn one by one, so that it is there with more chance than the ``first_p`` of the one
-that stays. Sums of 1 / first_p are therefore too high as estimates of what a comparison of the whole pool would leave,
-by the more the more copies there are: two copies at first_p = 0.5 count 1.5 on average, not 1.
+Copies, be it of an image and text or of a text that more images have than may keep it, are drawn one by one, so that
+one of them is there with more chance than the ``first_p`` of the one that stays. Sums of 1 / first_p are therefore too
+high as estimates of what a comparison of the whole pool would leave, by the more the more copies there are: two copies
+at first_p = 0.5 count 1.5 on average, not 1, and very many count 1 / first_p. At the end, too, such a text is there
+with up to 1 / first_p times the chance of one that was there once.
 """
 
 from __future__ import annotations
@@ -51,7 +54,7 @@ from mappool_assets.lib.lake_sql import SQL_MEMORY, SqlLimits
 from mappool_assets.lib.scratch_folder import scratch_folder
 
 TABLE = "curation/unique_pairs"
-CODE_VERSION = "1"  # raised when the same inputs would give other rows
+CODE_VERSION = "2"  # raised when the same inputs would give other rows
 FETCHED, LISTED = "fetched", "listed"
 BATCH_ROWS = 65_536  # of SQL: 10 MB of names
 GROUP_ROWS = 20_000  # 5 MB of pairs with captions

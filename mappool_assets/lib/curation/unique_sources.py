@@ -14,9 +14,11 @@ from mappool_assets.lib.curation.shard_texts import MAPS_TABLE
 from mappool_assets.lib.duplicates.unique_table import TABLE as IMAGES
 from mappool_assets.lib.errors import MissingInput, SourceChanged
 from mappool_assets.lib.lake import Lake, Provenance, fingerprint
+from mappool_assets.lib.map_images.image_ledger import TABLE as LEDGERS
 
 READERS = 16  # footers under way at once: in a bucket each takes 50 ms of waiting
 NAMED = 3  # shards in an error
+GIVEN_UP = f"Of a shard that is given up, remove the file of {PAIRS}: all that are there are taken."
 DRAWN_BY = ("t", "seed", "entry_counts")
 
 
@@ -50,7 +52,8 @@ class UniqueSources:
             No shard is balanced, or no image compared.
         SourceChanged
             Shards do not say what made them, or are of different entries or rules; maps were filtered again since they
-            were balanced; images or maps are others than those that were compared.
+            were balanced; images were asked for by what was balanced before, or images or maps are others than those
+            that were compared.
         """
         found = _provenances(lake, PAIRS, lake.partitions(PAIRS))
         if not found:
@@ -73,7 +76,10 @@ class UniqueSources:
             )
         _check_rules(shards)
         _check_maps(lake, shards)
-        return cls(shards, _compared_images(lake) if are_fetched else None)
+        if not are_fetched:
+            return cls(shards, None)
+        _check_asked(lake, shards)
+        return cls(shards, _compared_images(lake))
 
     @property
     def files(self) -> list[str]:
@@ -115,7 +121,8 @@ def _check_rules(shards: Mapping[str, Provenance]) -> None:
             where=_named(differing),
             rule=f"{rule}, as of {first}",
             got=str(shards[differing[0]].inputs["rule"]),
-            action="Materialise matches, entry_counts and balanced_pool so that all shards have the entries of today.",
+            action="Materialise matches, entry_counts and balanced_pool so that all shards have the entries of today. "
+            + GIVEN_UP,
         )
 
 
@@ -126,11 +133,26 @@ def _check_maps(lake: Lake, shards: Mapping[str, Provenance]) -> None:
     stale = [shard for shard, made in maps.items() if made is None or made.fingerprint != balanced[shard]]
     if stale:
         raise SourceChanged(
-            "Shards were filtered again since they were balanced",
+            "Shards were filtered again since they were balanced, or have no maps any more",
             where=_named(stale),
             rule="pairs of the maps that there are",
-            got="pairs of others",
-            action="Materialise matches, entry_counts and balanced_pool of these shards again.",
+            got="pairs of others" if maps[stale[0]] else "no maps",
+            action=f"Materialise shard_maps, matches, entry_counts and balanced_pool of these shards again. {GIVEN_UP}",
+        )
+
+
+def _check_asked(lake: Lake, shards: Mapping[str, Provenance]) -> None:
+    """Refuse images that were asked for by an earlier draw: pairs of today's would lack theirs, and not by chance."""
+    made = _provenances(lake, LEDGERS, sorted(shards.keys() & set(lake.partitions(LEDGERS))))
+    asked = {shard: of_shard.inputs.get("balanced_pool") for shard, of_shard in made.items() if of_shard is not None}
+    stale = [shard for shard, drawn in asked.items() if drawn not in (None, shards[shard].fingerprint)]
+    if stale:
+        raise SourceChanged(
+            "Shards were balanced again since the images of their pairs were asked for",
+            where=_named(stale),
+            rule=f"images of the pairs of {shards[stale[0]].fingerprint}",
+            got=f"those of {asked[stale[0]]}",
+            action="Materialise map_images of these shards again, then unique_images.",
         )
 
 
