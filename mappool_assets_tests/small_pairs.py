@@ -106,7 +106,8 @@ def write_unique_pairs(lake: Lake, rows: Sequence[dict[str, Any]], *, rows_a_gro
     assert counts is not None
     table = pa.Table.from_pylist(list(rows), schema=UNIQUE_SCHEMA)
     said = {"rule": counts.inputs["rule"], "shard_maps": dict.fromkeys(table["shard"].unique().to_pylist(), "")}
-    provenance = Provenance({**said, "rows": str(list(rows)), **inputs}, len(rows), len(rows))
+    measures = {"first_passes": [{"t": FIRST_T, "seed": 0}]}
+    provenance = Provenance({**said, "rows": str(list(rows)), **inputs}, len(rows), len(rows), measures=measures)
     with lake.table_writer(UNIQUE_PAIRS, UNIQUE_SCHEMA) as writer:
         for start in range(0, max(len(rows), 1), rows_a_group):
             writer.write(table.slice(start, rows_a_group))

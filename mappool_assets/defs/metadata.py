@@ -2,7 +2,7 @@
 
 import base64
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,12 @@ def counts_table(of: str, what: str, counts: Mapping[str, int]) -> str:
         return "none"
     lines = [f"| {name} | {count:,} |" for name, count in sorted(counts.items(), key=lambda each: -each[1])]
     return "\n".join([f"| {of} | {what} |", "| --- | ---: |", *lines])
+
+
+def sample(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:
+    """Return rows as a table, which shows strangers' words as they are; markdown would obey them."""
+    records = [dg.TableRecord(dict(row)) for row in rows]
+    return dg.MetadataValue.table(records) if records else dg.MetadataValue.text("none")
 
 
 def table_metadata(lake: Lake, table: str) -> dict[str, Any]:

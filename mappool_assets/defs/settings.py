@@ -136,10 +136,14 @@ SETTINGS = {
     ),
     "MAPPOOL_BALANCE_T": Setting("20000", "t of the second draw, for training; MetaCLIP's for 400 million pairs"),
     "MAPPOOL_BALANCE_SEEDS": Setting(
-        "0", "Seeds, separated by commas: the first is that of the first draw and of what is published"
+        "0",
+        "Seeds of the second draw, separated by commas; the first one's is the DataComp subset, and draws first too",
     ),
     "MAPPOOL_BALANCE_PAIRS": Setting("", "A wanted number of pairs, for which `balance_plan` finds t"),
-    "MAPPOOL_BALANCE_TAIL_SHARE": Setting("", "A wanted share of the tail's matches, for which it finds t: `0.06`"),
+    "MAPPOOL_BALANCE_TAIL_SHARE": Setting(
+        "",
+        "A wanted share of entries with fewer than t texts in all matches, for which `balance_plan` finds t: `0.06`",
+    ),
     "MAPPOOL_UNIQUE_BY": Setting(
         "fetched",
         "Which images are the same between the draws: `fetched`, as `unique_images` says, or `listed`, by the pool's "

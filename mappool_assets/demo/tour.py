@@ -17,6 +17,7 @@ from mappool_assets.defs.resources import resources_from
 from mappool_assets.demo.world import World, build_world, serve_images
 from mappool_assets.lib import sql_files
 from mappool_assets.lib.classifier_store import classifier_record
+from mappool_assets.lib.curation.curation_report import PATH as CURATION_REPORT
 from mappool_assets.lib.evaluation import METHOD_NAMES, PAPER_ACCURACY, Evaluation
 from mappool_assets.lib.geo_subset.geo_report import PATH as GEO_REPORT
 from mappool_assets.lib.lake import Lake
@@ -78,7 +79,7 @@ def run_demo(folder: Path, instance: dg.DagsterInstance, say: Say) -> None:
         _tell(_run(defs, instance, "crawl"), say)
         _tell(_run(defs, instance, "pages", sorted(instance.get_dynamic_partitions(CRAWL_FILE))), say)
         _tell(_run(defs, instance, "page_collections"), say)
-        say("\n8  Curation: captions balanced over concepts, twice, around what is there twice.")
+        say("\n8  Curation: captions balanced over concepts; duplicates left out; balanced again.")
         _tell(_run(defs, instance, "matches", shards), say)
         _tell(_run(defs, instance, "balance_plan"), say)
         _tell(_run(defs, instance, "balanced_pool", shards), say)
@@ -157,6 +158,7 @@ Done in {seconds:.0f} s.
   the dataset          {world.settings["MAPPOOL_PUBLISH_TO"]}
   the page about it    {lake.url(POOL_REPORT)}
   the page on places   {lake.url(GEO_REPORT)}
+  the page on pairs    {lake.url(CURATION_REPORT)}
   the images           {lake.url(IMAGES)}
   pages with images    {lake.url(PACKS)}
 

@@ -105,6 +105,11 @@ def test_four_jobs_from_the_list_to_the_page(curation):
     assert 0 < made["curated_pairs", None]["rows_kept"] < kept < 120
     assert "Of 120 texts in 2 shards, 102 match an entry" in made["balance_plan", None]["explanation"]
     assert Path(made[PAGE, None]["page"]).read_text().startswith("<!DOCTYPE html>")
+    assert made[PAGE, None]["entries"] == len(ENTRIES)
+    for asset, name in (("matches", "sample"), ("balanced_pool", "sample")):
+        assert all(" of 1" in row.data["text"] and "map" in row.data["entries"] for row in made[asset, A][name].records)
+    assert made["entry_counts", None]["most_frequent"].records[0].data["entry"] == "map"
+    assert len(made["curated_pairs", None]["sample"].records) == 10
     assert {key: value for key, value in curation.out_of_date().items() if key[0] in (*GROUP, PAGE)} == {}
 
 
@@ -117,6 +122,7 @@ def test_what_is_done_is_not_done_again(curation):
     assert curation.curation_bytes() == before
     values = {key: value for result in again for key, value in recorded(result).items()}
     assert all(values[asset, shard]["is_reused"] for asset in PARTITIONED for shard in (A, B))
+    assert all(len(values[asset, shard]["sample"].records) == 10 for asset in PARTITIONED for shard in (A, B))
 
 
 def test_a_further_shard_is_matched_alone_and_ends_as_if_it_had_been_there_from_the_beginning(

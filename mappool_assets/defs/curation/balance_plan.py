@@ -13,6 +13,7 @@ from mappool_assets.defs.metadata import data_version, image, log_progress, tabl
 from mappool_assets.defs.resources import CurationResource, LakeResource, ScratchResource
 from mappool_assets.lib.curation.balance_plan import TABLE, plan_balance
 from mappool_assets.lib.curation.plan_charts import plan_pictures
+from mappool_assets.lib.curation.plan_tables import TRAINING
 from mappool_assets.lib.curation.plan_text import explanation, sizes_markdown
 
 KEY = dg.AssetKey(["curation", "balance_plan"])
@@ -46,9 +47,13 @@ def balance_plan(
         )
         pictures = plan_pictures(lake.open(), report)
     yield from sql_check_results(KEY, lake.open(), table=TABLE)
+    training = report.size(TRAINING)
+    assert training is not None
     yield dg.MaterializeResult(
         metadata={
             **table_metadata(lake.open(), TABLE),
+            "expected_pairs": round(training.expected_size, 1),
+            "expected_sd": round(training.sd_size, 1),
             "explanation": dg.MetadataValue.md(explanation(report)),
             "sizes": dg.MetadataValue.md(sizes_markdown(report.sizes)),
             **{name: image(picture, name) for name, picture in pictures.items()},

@@ -9,11 +9,13 @@ from mappool_assets.defs.checks import sql_check_specs
 from mappool_assets.defs.curation.entry_counts import entry_counts
 from mappool_assets.defs.curation.matches import matches
 from mappool_assets.defs.failures import as_failures
+from mappool_assets.defs.metadata import sample
 from mappool_assets.defs.partition_runs import PartitionedTable, run_partitions
 from mappool_assets.defs.partitions import pool_shard
 from mappool_assets.defs.resources import CurationResource, FilterResource, LakeResource, PoolResource, ScratchResource
 from mappool_assets.lib.curation.balance_task import BalanceReport, BalanceTask
 from mappool_assets.lib.curation.balanced_pool import TABLE, balance_shards, balanced_pool_tasks
+from mappool_assets.lib.curation.curation_samples import balanced_sample
 
 KEY = dg.AssetKey(["curation", "balanced_pool"])
 SHARDS_A_RUN = 64
@@ -68,7 +70,7 @@ def balanced_pool(
         balance_shards(tasks, filtering.worker_count(), config.force),
         len(tasks),
         _metadata,
-        MEASURED,
+        {**MEASURED, "sample": lambda report, _: sample(balanced_sample(lake.open(), report.shard))},
         parents=[entry_counts.key],
         partitioned_parents=[matches.key],
     )

@@ -9,10 +9,11 @@ from mappool_assets.defs.checks import sql_check_results, sql_check_specs
 from mappool_assets.defs.curation.entry_counts import entry_counts
 from mappool_assets.defs.curation.unique_pairs import unique_pairs
 from mappool_assets.defs.failures import as_failures
-from mappool_assets.defs.metadata import data_version, file_metadata, log_progress, table_metadata
+from mappool_assets.defs.metadata import data_version, log_progress, sample, table_metadata
 from mappool_assets.defs.resources import CurationResource, LakeResource
 from mappool_assets.lib.curation.curated_pairs import TABLE, curate_pairs
 from mappool_assets.lib.curation.curated_subset import PATH, write_curated_subset
+from mappool_assets.lib.curation.curation_samples import curated_sample
 
 KEY = dg.AssetKey(["curation", "curated_pairs"])
 
@@ -34,8 +35,8 @@ def curated_pairs(
 
     Drawn at the t of training from what is unique, weighted for the first draw, so that each pair has the chance that
     one draw from all would have given it. Several seeds draw independently; at a smaller t each draws a part of what it
-    draws at a larger one. The first seed's pairs are a DataComp subset file too, and the configuration `curated` of the
-    published dataset.
+    draws at a larger one. All are the configuration `curated` of the published dataset; the first seed's are a DataComp
+    subset file too.
     """
     with as_failures():
         report = curate_pairs(lake.open(), curation.curation_settings(), tell=log_progress(context, "pairs read"))
@@ -48,7 +49,8 @@ def curated_pairs(
             "expected_pairs": round(measures["expected_pairs"], 1),
             "expected_sd": round(measures["sd_pairs"], 1),
             "drawn": dg.MetadataValue.md(_drawn(measures, report.made.inputs["seeds"])),
-            "datacomp_subset": file_metadata(lake.open(), PATH)["dagster/uri"],
+            "sample": sample(curated_sample(lake.open())),
+            "datacomp_subset": PATH,  # in the lake; the whole address would push the sample out of sight
         },
         data_version=data_version(report.made),
     )

@@ -6,8 +6,9 @@ import dagster as dg
 
 from mappool_assets.defs.checks import sql_check_results, sql_check_specs
 from mappool_assets.defs.failures import RETRY_TRANSIENT, as_failures
-from mappool_assets.defs.metadata import counts_table, data_version, table_metadata
+from mappool_assets.defs.metadata import counts_table, data_version, sample, table_metadata
 from mappool_assets.defs.resources import CurationResource, FilterResource, LakeResource, ScratchResource
+from mappool_assets.lib.curation.curation_samples import entry_sample
 from mappool_assets.lib.curation.entries import ENTRIES, LIST_HASH, make_entries
 
 KEY = dg.AssetKey(["curation", "entries"])
@@ -51,6 +52,7 @@ def entries(
             **table_metadata(lake.open(), ENTRIES),
             "list_hash": measures[LIST_HASH],
             "by_source": dg.MetadataValue.md(counts_table("source", "entries", measures["entries_by_source"])),
+            "sample": sample(entry_sample(lake.open())),
             "never_matching": dg.MetadataValue.md(counts_table("reason", "entries", measures["never_matching"])),
         },
         data_version=data_version(made),

@@ -7,8 +7,9 @@ import dagster as dg
 from mappool_assets.defs.checks import sql_check_results, sql_check_specs
 from mappool_assets.defs.curation.matches import matches
 from mappool_assets.defs.failures import as_failures
-from mappool_assets.defs.metadata import table_metadata
+from mappool_assets.defs.metadata import sample, table_metadata
 from mappool_assets.defs.resources import CurationResource, LakeResource, ScratchResource
+from mappool_assets.lib.curation.curation_samples import frequent_entries
 from mappool_assets.lib.curation.entry_counts import TABLE, count_entries
 
 KEY = dg.AssetKey(["curation", "entry_counts"])
@@ -50,6 +51,7 @@ def entry_counts(
             "shards_replaced": len(made.replaced),
             "shards_removed": len(made.removed),
             "shards_left_out": len(made.left_out),
+            "most_frequent": sample(frequent_entries(lake.open())),
         },
         data_version=dg.DataVersion(made.fingerprint),
     )

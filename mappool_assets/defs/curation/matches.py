@@ -8,9 +8,11 @@ import dagster as dg
 from mappool_assets.defs.checks import sql_check_specs
 from mappool_assets.defs.curation.entries import entries
 from mappool_assets.defs.failures import as_failures
+from mappool_assets.defs.metadata import sample
 from mappool_assets.defs.partition_runs import PartitionedTable, run_partitions
 from mappool_assets.defs.partitions import pool_shard
 from mappool_assets.defs.resources import CurationResource, FilterResource, LakeResource, PoolResource, ScratchResource
+from mappool_assets.lib.curation.curation_samples import match_sample
 from mappool_assets.lib.curation.matches import TABLE, MatchReport, MatchTask, match_shards, match_tasks
 
 KEY = dg.AssetKey(["curation", "matches"])
@@ -62,7 +64,7 @@ def matches(
         match_shards(tasks, filtering.worker_count(), config.force),
         len(tasks),
         _metadata,
-        MEASURED,
+        {**MEASURED, "sample": lambda report, _: sample(match_sample(lake.open(), report.shard))},
         parents=[entries.key],
         partitioned_parents=[SHARD_MAPS],
     )
@@ -71,10 +73,10 @@ def matches(
 def _metadata(task: MatchTask, report: MatchReport) -> dict[str, Any]:
     return {
         "dagster/partition_row_count": report.rows_kept,
-        "matched_rows": report.matched_rows,
+        "matched_texts": report.matched_rows,
         "matches": report.matches,
         "distinct_texts": report.distinct_texts,
-        "entries": report.entries,
+        "matched_entries": report.entries,
     }
 
 

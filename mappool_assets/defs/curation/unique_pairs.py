@@ -31,8 +31,8 @@ def unique_pairs(
     """One row is one text with the image that it is of, each such pair once, over all shards.
 
     Of what the first draw left. Images are the same where `unique_images` says so or, by a setting, where the pool
-    lists the same sha256; a text stays with so many images as the settings allow. What is told apart by chance, is told
-    by the uid and the seed.
+    lists the same sha256; a text stays with so many images as the settings allow (one, by default). Where lot decides,
+    a hash of the seed and the uid does.
     """
     with as_failures():
         made = find_unique_pairs(

@@ -7,7 +7,7 @@ import dagster as dg
 
 from mappool_assets.defs.checks import sql_check_specs
 from mappool_assets.defs.failures import as_failures
-from mappool_assets.defs.metadata import counts_table
+from mappool_assets.defs.metadata import counts_table, sample
 from mappool_assets.defs.partition_runs import PartitionedTable, run_partitions
 from mappool_assets.defs.partitions import crawl_file
 from mappool_assets.defs.resources import CrawlResource, FilterResource, LakeResource, PagesResource
@@ -71,15 +71,12 @@ def _metadata(task: DocumentsTask, report: DocumentsReport) -> dict[str, Any]:
         "items": dg.MetadataValue.md(counts_table("kind", "items", report.items)),
         "languages": dg.MetadataValue.md(counts_table("language", "pages", report.languages)),
         "file_bytes": report.file_bytes,
-        **({"sample": _titles(report)} if report.sample else {}),
+        **({"sample": sample(_titles(report))} if report.sample else {}),
     }
 
 
-def _titles(report: DocumentsReport) -> dg.MetadataValue:
-    """Return the sample as a table, which shows strangers' words as they are; markdown would obey them."""
-    return dg.MetadataValue.table(
-        [dg.TableRecord({"title": title, "language": language}) for title, language in report.sample]
-    )
+def _titles(report: DocumentsReport) -> list[dict[str, str]]:
+    return [{"title": title, "language": language} for title, language in report.sample]
 
 
 MEASURED = {

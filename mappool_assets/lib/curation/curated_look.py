@@ -37,7 +37,7 @@ def _pairs(lake: Lake, curated: Curated, is_sure: bool) -> Table:
         caption, note = "Kept for sure", "They hold an entry of the tail, or several that are nearly so."
     else:
         caption = "Drawn by lot"
-        note = "All their entries are frequent. P: the chance of such a text, were there one pass over all."
+        note = "All their entries are frequent. P: the chance of such a text, were there one draw from all."
     return Table(caption, columns, cells, "curated_sample", note)
 
 

@@ -11,7 +11,7 @@ from mappool_assets.lib.curation import curated_pairs
 from mappool_assets.lib.curation.balance import t_to_p
 from mappool_assets.lib.lake import Lake, Provenance
 
-TOP, TOP_SHARE = 100, 0.1  # entries whose share tells how flat the pairs are; of a small list at most a tenth
+TOP, TOP_SHARE = 100, 0.1  # entries whose share tells how flat the pairs are; of few that match at most a tenth
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,14 @@ class Curated:
         return self.made.measures["drawn"][0]
 
     @property
+    def matching(self) -> int:
+        """How many entries match a text; of a long list and few texts, most match none."""
+        return int(np.count_nonzero(self.texts))
+
+    @property
     def top(self) -> int:
-        """How many entries are the most frequent: 100, or a tenth of them where there are fewer than 1,000."""
-        return min(TOP, max(1, round(TOP_SHARE * len(self.entries))))
+        """How many entries are the most frequent: 100, or a tenth of those that match where they are below 1,000."""
+        return min(TOP, max(1, round(TOP_SHARE * self.matching)))
 
     @property
     def top_shares(self) -> tuple[float, float]:
@@ -83,8 +88,8 @@ class Curated:
 
     @property
     def head(self) -> npt.NDArray[np.bool_]:
-        """Which entries match more than t unique texts."""
-        return self.unique > self.t
+        """Which entries match t unique texts or more, as in the plan."""
+        return self.unique >= self.t
 
 
 def whole(value: float) -> str:

@@ -12,11 +12,12 @@ from mappool_assets.lib.report_page.axes import finished, plain_axes, short_coun
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 DRAWN_RANKS = 240  # of half a million: more than the chart has pixels for the steep part
 CLASSES_A_DECADE = 6
-SHORT_SPAN = 50  # powers of ten alone would be one mark, or none
+SHORT_SPAN = 200  # powers of ten alone would be two marks, or one
 LEAST = 0.5  # where no pair is drawn on a logarithmic scale
 Numbers = npt.NDArray[np.floating]
 
@@ -71,12 +72,18 @@ def kept_chart(unique: npt.ArrayLike, curated: npt.ArrayLike, t: float) -> Figur
 
 def _logarithmic(axes: Axes, t: float) -> None:
     axes.axhline(t, color=ORANGE, linewidth=1.4, label="t")
-    from matplotlib.ticker import LogLocator
-
     axes.set_xscale("log")
     axes.set_yscale("log")
-    for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
-        if high < SHORT_SPAN * low:
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter(lambda count, _: short_count(count))
-        axis.set_minor_formatter(lambda count, _: "")
+    mark_counts(axes.xaxis, axes.get_xlim())
+    mark_counts(axes.yaxis, axes.get_ylim())
+
+
+def mark_counts(axis: Axis, limits: tuple[float, float]) -> None:
+    """Mark powers of ten on a logarithmic axis, of a short one two and five times as much too."""
+    from matplotlib.ticker import LogLocator
+
+    low, high = limits
+    if high < SHORT_SPAN * low:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(lambda count, _: short_count(count))
+    axis.set_minor_formatter(lambda count, _: "")

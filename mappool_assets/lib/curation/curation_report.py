@@ -14,6 +14,7 @@ from mappool_assets.lib.curation.curated_sources import UNIQUE_PAIRS, made_of
 from mappool_assets.lib.curation.curation_sections import entry_section, way_section
 from mappool_assets.lib.curation.curation_settings import PER_IMAGE
 from mappool_assets.lib.curation.matches import MAPS
+from mappool_assets.lib.curation.plan_text import written_t
 from mappool_assets.lib.errors import SourceChanged
 from mappool_assets.lib.lake import Lake, Provenance
 from mappool_assets.lib.report_page.figures import as_png
@@ -43,16 +44,17 @@ class CurationPage:
     expected_pairs, sd_pairs : float
         How many were to be expected, and the standard deviation of that.
     entries, head_entries, lost_entries : int
-        Of the list, those that match more than t unique texts, and those that match texts but no pair of the first
+        Of the list, those that match t unique texts or more, and those that match texts but no pair of the first
         seed.
     top_share_before, top_share_after : float
-        Share of the most frequent entries in all matches, 0 to 1: of 100, or a tenth of a list of fewer than 1,000.
+        Share of the most frequent entries in all matches, 0 to 1: of 100, or a tenth of those that match
+        a text where they are below 1,000.
     tail_share_before, tail_share_after : float
         Share of the entries of fewer than t unique texts, 0 to 1.
     missing : tuple of str
         What the page lacks, and what makes it.
     pictures : mapping of str to bytes
-        PNGs for Dagster: ``entries`` before and after, and ``kept``, what is drawn of an entry by its unique texts.
+        PNGs for Dagster: ``texts_of_entries`` before and after, and ``drawn_of_entries``, by their unique texts.
     """
 
     path: str
@@ -102,8 +104,8 @@ def write_curation_report(lake: Lake, title: str = "Curated pairs") -> CurationP
 
 def _pictures(curated: Curated) -> dict[str, bytes]:
     return {
-        "entries": as_png(curation_charts.entries_chart(curated.texts, curated.curated, curated.t)),
-        "kept": as_png(curation_charts.kept_chart(curated.unique, curated.curated, curated.t)),
+        "texts_of_entries": as_png(curation_charts.entries_chart(curated.texts, curated.curated, curated.t)),
+        "drawn_of_entries": as_png(curation_charts.kept_chart(curated.unique, curated.curated, curated.t)),
     }
 
 
@@ -145,10 +147,12 @@ def _tiles(curated: Curated) -> tuple[Tile, ...]:
     top = f"top {curated.top:,}" if curated.top > 1 else "top entry"
     return (
         Tile(f"{curated.drawn:,}", f"pairs, seed {curated.seeds[0]}", expected),
-        Tile(f"{measures['unique_pairs']:,}", "unique pairs", "that the first pass left"),
+        Tile(f"{measures['unique_pairs']:,}", "unique pairs", "that the first draw left"),
         Tile(percent(after), f"matches of the {top}", f"{percent(before)} before"),
         Tile(percent(curated.tail_shares[1]), "matches of the tail", f"{percent(curated.tail_shares[0])} before"),
-        Tile(f"{int((curated.curated > 0).sum()):,}", "entries have pairs", f"of {len(curated.entries):,}"),
+        Tile(
+            f"{int((curated.curated > 0).sum()):,}", "entries have pairs", f"of {curated.matching:,} that match a text"
+        ),
     )
 
 
@@ -156,14 +160,20 @@ def _subtitle(lake: Lake, made: Provenance) -> str:
     unique = lake.provenance(UNIQUE_PAIRS)
     if unique is None or unique.fingerprint != made.inputs["unique_pairs"]:
         return f"Unique pairs were found anew since: materialise {curated_pairs.TABLE} again."
-    return ". ".join(_described(made.inputs)) + "."
+    return ". ".join(_described(made.inputs, unique)) + "."
 
 
-def _described(inputs: Mapping[str, Any]) -> list[str]:
+def _described(inputs: Mapping[str, Any], unique: Provenance) -> list[str]:
     seeds = inputs["seeds"]
-    policy = "One text an image" if inputs["policy"] == PER_IMAGE else "All texts of an image"
+    policy = "One text an image" if inputs["policy"] == PER_IMAGE else "Each text drawn by itself"
+    first = " and ".join(written_t(t) for t in sorted({draw["t"] for draw in unique.measures["first_passes"]}))
+    before = (
+        f"t = {first} before the images and {written_t(inputs['t'])} at last"
+        if first
+        else f"t = {written_t(inputs['t'])}"
+    )
     return [
-        f"MetaCLIP's balancing, t = {inputs['t']:,g}, {len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}",
+        f"MetaCLIP's balancing, {before}, {len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}",
         policy,
         "Captions of maps" if inputs["matched"] == MAPS else "Captions of the whole pool",
     ]

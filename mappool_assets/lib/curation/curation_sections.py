@@ -9,6 +9,8 @@ from typing import Any
 from mappool_assets.lib import sql_files
 from mappool_assets.lib.curation import curation_charts
 from mappool_assets.lib.curation.curated_numbers import Curated, whole
+from mappool_assets.lib.curation.curation_settings import PER_IMAGE
+from mappool_assets.lib.curation.plan_text import written_t
 from mappool_assets.lib.lake import Lake
 from mappool_assets.lib.report_page.figures import as_svg
 from mappool_assets.lib.report_page.page import Chart, Section, Table, percent
@@ -18,7 +20,7 @@ MOST_COUPLES = 15  # of seeds, in a table: those of six
 STAGES = {
     "texts": "texts",
     "matched": "with an entry",
-    "first_pass": "drawn in the first pass",
+    "first_pass": "left by the first draw",
     "unique": "unique image and text",
     "curated": "drawn by a seed at least",
 }
@@ -55,7 +57,7 @@ def _drawn_lead(curated: Curated) -> str:
     if measures["capped"]:
         share = percent(measures["capped"] / measures["candidates"])
         lead += (
-            f" {measures['capped']:,} pairs ({share}) were left a smaller chance by the first pass than the second one "
+            f" {measures['capped']:,} pairs ({share}) were left a smaller chance by the first draw than the second one "
             "means them to have: they stay for sure, and are a little too rare."
         )
     return lead
@@ -119,7 +121,7 @@ def _overlaps(lake: Lake, seeds: int) -> Table:
     columns = {"seeds": "key", "both drew": "count", "expected": "number", "off by": "number", "overlap": "share"}
     shown = f" The first {MOST_COUPLES} of {len(rows)}." if len(rows) > MOST_COUPLES else ""
     note = (
-        "All seeds draw from the same survivors of the first pass. Overlap: the share in what at least one of the two "
+        "All seeds draw from the same survivors of the first draw. Overlap: the share in what at least one of the two "
         "drew."
     )
     return Table(f"What {seeds} seeds have in common", columns, cells, "curated_overlaps", note + shown)
@@ -137,9 +139,10 @@ def entry_section(lake: Lake, curated: Curated) -> Section:
     (before, after), (tail_before, tail_after) = curated.top_shares, curated.tail_shares
     top = f"{curated.top:,} most frequent entries have" if curated.top > 1 else "most frequent entry has"
     lead = (
-        f"The {top} {percent(before)} of all matches before and "
-        f"{percent(after)} after; the tail, entries of fewer than {curated.t:,g} unique texts, {percent(tail_before)} "
-        f"and {percent(tail_after)}. Of the head are {curated.head.sum():,} of {len(curated.entries):,} entries."
+        f"The {top} {percent(before)} of all matches before and {percent(after)} after; the tail, entries of fewer "
+        f"than {written_t(curated.t)} unique texts, {percent(tail_before)} and {percent(tail_after)}. Of "
+        f"{len(curated.entries):,} entries {curated.matching:,} match a text; "
+        f"{curated.head.sum():,} are of the head, entries of {written_t(curated.t)} unique texts or more."
     )
     if curated.lost:
         lead += f" {curated.lost:,} that match texts have no pair any more."
@@ -152,7 +155,7 @@ def _entries_chart(curated: Curated) -> Chart:
     note = "Before: all texts that an entry matches. After: the pairs of the first seed. Each in an order of its own."
     described = (
         f"Two falling curves on logarithmic scales. Before: from {curated.texts.max(initial=0):,.0f} texts of the most "
-        f"frequent entry; after: from {curated.curated.max(initial=0):,.0f}. A line at t, {curated.t:,g}."
+        f"frequent entry; after: from {curated.curated.max(initial=0):,.0f}. A line at t, {written_t(curated.t)}."
     )
     return Chart("Texts of each entry", as_svg(chart, "entries"), described, "entry_distribution", note)
 
@@ -160,9 +163,10 @@ def _entries_chart(curated: Curated) -> Chart:
 def _kept_chart(curated: Curated) -> Chart:
     chart = curation_charts.kept_chart(curated.unique, curated.curated, curated.t)
     factor = _head_factor(curated)
+    few = "those that can be drawn" if curated.made.inputs["policy"] == PER_IMAGE else "them all"
     beyond = "" if factor is None else f" Here entries of the head have {factor:.3g} × t on average."
     note = (
-        "Entries of fewer than t unique texts keep them all. Of the others t is a floor, not a cap: a text that is "
+        f"Entries of fewer than t unique texts keep {few}. Of the others t is a floor, not a cap: a text that is "
         f"drawn for one entry counts for all that it holds.{beyond}"
     )
     described = "Pairs of an entry by its unique texts: as many up to t, and little more beyond."
@@ -197,8 +201,8 @@ def _range(first: int, last: int) -> str:
 
 
 def _extremes(lake: Lake, curated: Curated) -> list[Table]:
-    if len(curated.entries) <= 2 * EXTREMES:
-        return [_listed(lake, "head_entries", "All {} entries", 2 * EXTREMES)]
+    if curated.matching <= 2 * EXTREMES:
+        return [_listed(lake, "head_entries", "All {} entries that match a text", curated.matching)]
     return [
         _listed(lake, "head_entries", "The {} most frequent entries", EXTREMES),
         _listed(lake, "tail_entries", "The {} rarest entries that match a text", EXTREMES),

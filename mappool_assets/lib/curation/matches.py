@@ -194,7 +194,13 @@ def match_shards(
     ``is_reused`` set. A failure is stored in ``curation/match_failures`` until the shard succeeds.
     """
     reused = (lambda _: None) if force else _reused_report
-    return run_shards(tasks, reused, lambda pending: run_tasks(match_shard, pending, workers), FAILURES_TABLE)
+    return run_shards(tasks, reused, lambda pending: _match(pending, workers), FAILURES_TABLE)
+
+
+def _match(pending: Sequence[MatchTask], workers: int) -> Generator[Outcome[MatchTask, MatchReport]]:
+    for folder in {task.compiled for task in pending if task.compiled}:
+        load_kernels(folder)  # compiled once, before the workers, each of which would compile for itself
+    yield from run_tasks(match_shard, pending, workers)
 
 
 def match_shard(task: MatchTask) -> MatchReport:
