@@ -166,8 +166,6 @@ def prepare_rival(warc: Path, options: dict[str, Any]) -> Callable[[], dict]:
 
 def page_reader(warc: Path) -> Callable[[], Iterator[Any]]:
     """Import what reads pages, and return it."""
-    import fastwarc.stream_io  # noqa: F401  imported at the first record otherwise
-
     from mappool_assets.lib.crawl.warc_pages import CrawlPage, WarcLimits, read_pages
     from mappool_assets.lib.ranged_file.stores import LocalFile
 

@@ -1,9 +1,9 @@
 """The members of a ``.warc.gz``, exactly framed: each page's own member, whatever is damaged around it.
 
-A member counts only where its deflate stream ends, its CRC and its length agree. Sound stretches go through fastwarc's
-inflater, which is 1.8 × as fast as zlib: the next gzip magic is taken for a member's end, the four bytes before it for
-its length, and both are proved by the inflater arriving there. What this does not prove (a magic within a member, a
-damaged or large one) is read again by zlib, which says exactly where a member ends.
+A member counts only where its deflate stream ends, its CRC and its length agree. Sound stretches go through Intel's
+inflater (``isal``), which is 2.2 × as fast as zlib: the next gzip magic is taken for a member's end, the four bytes
+before it for its length, and both are proved by the inflater arriving there, its CRC right. What this does not prove (a
+magic within a member, a damaged or large one) is read again by zlib, which says exactly where a member ends.
 
 After damage, reading goes on at the next gzip magic behind which a WARC header begins. Such bytes may also lie in a
 damaged member that stores a WARC file, uncompressed, as its page: those records would be taken for the crawl's own.
@@ -11,13 +11,14 @@ damaged member that stores a WARC file, uncompressed, as its page: those records
 
 from __future__ import annotations
 
-import io
 import re
 import zlib
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
+
+from isal import isal_zlib
 
 from mappool_assets.lib.crawl.byte_window import ByteWindow
 from mappool_assets.lib.crawl.frames import BOMB_RATIO, FIRST_BYTES, Frame, WarcLimits
@@ -52,32 +53,25 @@ class _Members:
                 position = frame.end
 
     def _proved(self, position: int) -> Iterator[Frame]:
-        """Yield members as long as the inflater ends each one where the next magic lies; none where it does not."""
-        from fastwarc.stream_io import GzipReader
-
+        """Yield members as long as each ends where the next magic lies, with its checksum; then zlib has to tell."""
         first = self._magic_at(position)
         if first is None:
             return
-        data, offset = self._window.data, self._window.offset
-        stored = io.BytesIO(data)
-        stored.seek(position - offset)
-        inflater = GzipReader(stored)
-        waiting: Frame | None = None  # inflated; that it ends, and its checksum is right, shows on the next byte
-        try:
-            for number in range(first, len(self._magics)):
-                begin = self._magics[number]
-                end = self._magics[number + 1] if number + 1 < len(self._magics) else 0
-                size = int.from_bytes(data[end - 4 - offset : end - offset], "little") if end else 0
-                content = inflater.read(size if 0 < size <= self._limits.max_record_bytes else 1)
-                if inflater.frame_start_position() != begin - offset:
-                    return
-                if waiting is not None:
-                    yield waiting
-                if not size or len(content) != size:
-                    return
-                waiting = Frame(begin, end - begin, content)
-        except OSError:  # how fastwarc reports damage; zlib tells whose
-            return
+        stored, offset = memoryview(self._window.data), self._window.offset
+        for number in range(first, len(self._magics) - 1):
+            begin, end = self._magics[number], self._magics[number + 1]
+            member = stored[begin - offset : end - offset]
+            size = int.from_bytes(member[-4:], "little")
+            if not 0 < size <= self._limits.max_record_bytes:
+                return
+            inflater = isal_zlib.decompressobj(GZIP)
+            try:
+                content = inflater.decompress(member, size)
+            except isal_zlib.IsalError:  # type: ignore[misc]  # a class, which its stub calls an exception
+                return
+            if not inflater.eof or inflater.unused_data or len(content) != size:
+                return
+            yield Frame(begin, end - begin, content)
 
     def _magic_at(self, position: int) -> int | None:
         """Return which of the window's magics lies here, where another follows; slides the window where need be."""

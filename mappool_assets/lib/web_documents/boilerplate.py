@@ -29,6 +29,7 @@ four fifths of a text of at least 250 words, they are taken to have misread it a
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Iterable, Mapping
@@ -79,7 +80,7 @@ UNSEEN = _names("screen-reader screen-readers sr-only visually-hidden visuallyhi
 _OF_ANOTHER = frozenset({"blockquote", "category", "has", "no", "not", "tag", "with", "without"})
 _ALL = WORDS | CONSENT | CONSENT_WHOLE | UNSEEN
 _SINGLE = frozenset(name for name in _ALL if "-" not in name)
-_FIRST, _SECOND = (frozenset(name.split("-")[place] for name in _ALL - _SINGLE) for place in (0, 1))
+_ENOUGH = _SINGLE | {name.split("-")[1] for name in _ALL - _SINGLE}
 _HEADS = "main, h1, [role=main]"
 _UNSEEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -88,7 +89,7 @@ SAYS_UNSEEN, SAYS_BOILERPLATE, SAYS_CONSENT = 1, 2, 4
 
 HIDDEN, ELEMENT, ROLE, WORDS_RULE, LINKS, MUTE = "hidden", "element", "role", "words", "links", "mute"
 
-MOST_HARMLESS, LONGEST_HARMLESS = 4096, 200  # classes, and characters of one: at most a megabyte is remembered
+MOST_HARMLESS, LONGEST_HARMLESS = 4096, 200  # classes, and characters of one: some megabytes at most are remembered
 
 MOST_LINKED = 1 / 3  # of a short block's characters, as in the paper's of words
 SHORT_BLOCK = 16 * 6  # characters, for the paper's 16 words
@@ -138,8 +139,8 @@ class Judge:
 
         ``mute`` is said where its text is left out, but not the media in it.
         """
-        tag = node.tag or ""
         said = self._read(attributes.get("class") or "", attributes.get("id") or "")
+        tag = node.tag or ""
         if not said and tag not in JUDGED_BY_NAME and TELLING.isdisjoint(attributes):
             return ""
         if said & SAYS_UNSEEN or _is_hidden(tag, attributes):
@@ -181,13 +182,11 @@ class Judge:
     def _read(self, classes: str, identifier: str) -> int:
         if classes in self.harmless and not identifier:
             return 0
-        both = f"{classes} {identifier}"
-        plain = both.lower()
-        words = (plain if plain == both else _CAMEL.sub(" ", both).lower()).replace("-", " ").replace("_", " ").split()
+        both = f"{classes} {identifier}" if identifier else classes
         said = SAYS_BOILERPLATE if identifier == "header" else 0
-        # A name of two words needs both of them: "widget" alone, which half of a page may be called, tells nothing.
-        if not _SINGLE.isdisjoint(words) or not (_FIRST.isdisjoint(words) or _SECOND.isdisjoint(words)):
-            said |= _said(words, plain.split())
+        # A name of two words needs its second: "widget" alone, which half of a page may be called, tells nothing.
+        if not _ENOUGH.isdisjoint(_words(both)):
+            said |= _remembered(both) if len(both) <= LONGEST_HARMLESS else _said(both)
         if not said and not identifier and len(classes) <= LONGEST_HARMLESS:
             if len(self.harmless) >= MOST_HARMLESS:
                 self.harmless.intersection_update({""})
@@ -195,15 +194,24 @@ class Judge:
         return said
 
 
-def _said(words: list[str], whole: list[str]) -> int:
+def _words(both: str) -> list[str]:
+    plain = both.lower()
+    return (plain if plain == both else _CAMEL.sub(" ", both).lower()).replace("-", " ").replace("_", " ").split()
+
+
+def _said(both: str) -> int:
     """Return what names in a class and an id say, by their words and by their parts between blanks."""
+    words = _words(both)
     words += [f"{first}-{second}" for first, second in itertools.pairwise(words)]
     said = SAYS_UNSEEN if _says(UNSEEN, words) else 0
     if _says(WORDS, words):
         said |= SAYS_BOILERPLATE
-    if _says(CONSENT, words) or not CONSENT_WHOLE.isdisjoint(whole):
+    if _says(CONSENT, words) or not CONSENT_WHOLE.isdisjoint(both.lower().split()):
         said |= SAYS_CONSENT
     return said
+
+
+_remembered = functools.lru_cache(MOST_HARMLESS)(_said)  # a tenth of the time for the parts that all sites have
 
 
 def _is_hidden(tag: str, attributes: Mapping[str, str | None]) -> bool:

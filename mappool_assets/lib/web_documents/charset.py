@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import codecs
 import re
+import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import pyarrow as pa
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 
 DETECTOR_BYTES = 1 << 16  # of the page, from where it first is not UTF-8: 12 ms where all of them are letters
@@ -86,6 +88,8 @@ def decoded(body: bytes, content_type: str | None) -> Decoded:
                 if name == "iso-2022-jp":
                     return _lossy(body, name, source)
         return Decoded(body, "utf-8", "utf-8")
+    if _is_utf8(body):
+        return Decoded(body, "utf-8", "utf-8")
     try:
         text, length = codecs.utf_8_decode(body, "strict", False)
     except UnicodeDecodeError as error:
@@ -93,6 +97,16 @@ def decoded(body: bytes, content_type: str | None) -> Decoded:
     if length < len(body) and text.isascii():  # not a character that was cut, rather a letter of another encoding
         return _legacy(body, content_type, length)
     return Decoded(body[:length], "utf-8", "utf-8")
+
+
+def _is_utf8(body: bytes) -> bool:
+    """Whether all of it is valid, as Arrow tells, which makes no text of it: in less than half of Python's time."""
+    buffers = [None, pa.py_buffer(struct.pack("=2q", 0, len(body))), pa.py_buffer(body)]
+    try:
+        pa.Array.from_buffers(pa.large_string(), 1, buffers).validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _legacy(body: bytes, content_type: str | None, fault: int) -> Decoded:
@@ -191,7 +205,7 @@ def _is_in_another_script(stretch: bytes) -> bool:
 
 
 def _high_bytes(stretch: bytes) -> int:
-    return len(stretch) - len(stretch.translate(None, _HIGH))
+    return 0 if stretch.isascii() else len(stretch) - len(stretch.translate(None, _HIGH))
 
 
 def _utf_16(body: bytes) -> str | None:

@@ -35,6 +35,7 @@ LATE_SOURCES = (
 SRCSETS = ("srcset", "data-srcset", "data-lazy-srcset", "data-original-set", "data-ezsrcset", "data-orig-srcset")
 _LATE_RANKS = {name: rank for rank, name in enumerate(LATE_SOURCES)}
 _LATE = frozenset(LATE_SOURCES + SRCSETS[1:])
+_SRCSETS = frozenset(SRCSETS)
 _BESIDE_SRC = frozenset(LATE_SOURCES + SRCSETS)
 
 # Why a medium is no item.
@@ -216,6 +217,8 @@ def _is_like_an_address(value: str) -> bool:
 
 
 def _candidates(own: Attributes, of_picture: Sequence[Attributes], base: str) -> tuple[tuple[str, str], ...]:
+    if not of_picture and _SRCSETS.isdisjoint(own):
+        return ()
     sets = dict.fromkeys([named[name] for named in (own, *of_picture) for name in SRCSETS if name in named])
     found: list[tuple[str, str]] = []
     for value in sets:
