@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,12 @@ from mappool_assets.lib.publish.corpus import Corpus, read_corpus
 from mappool_assets.lib.publish.dataset_card import CardSettings
 from mappool_assets.lib.publish.hub_client import Patience
 from mappool_assets.lib.publish.hub_target import HubTarget
-from mappool_assets.lib.publish.publish_target import FolderTarget, NewFile, PublishTarget
+from mappool_assets.lib.publish.publish_target import FolderTarget, PublishTarget
 from mappool_assets.lib.publish.published_files import PublishedFile, parse_record
 from mappool_assets.lib.publish.publisher import PublishReport
 from mappool_assets.lib.publish.take_down import NO_TAKE_DOWN, TakeDown
 from mappool_assets_tests.curated_corpus import MAPS, SEEDS, SHARDS, curate_maps, write_corpus_with_pairs
+from mappool_assets_tests.dying_folder import Dying
 from mappool_assets_tests.hub_double import HubDouble
 from mappool_assets_tests.published_lists import assert_lists_name_only_what_is_there
 from mappool_assets_tests.small_lake import folder_bytes, write_maps
@@ -316,21 +317,6 @@ def test_a_dry_run_reports_what_a_publish_does(lake: Lake, folder: Path) -> None
     assert not folder_bytes(folder)
     assert publish(lake, folder) == would
     assert CURATED_FILE in would.paths_written
-
-
-class Dying(FolderTarget):
-    """A folder whose writer dies after a number of files."""
-
-    def __init__(self, folder: Path, files: int) -> None:
-        super().__init__(folder)
-        self.left = files
-
-    def put(self, files: Mapping[str, NewFile]) -> None:
-        for path, file in files.items():
-            if not self.left:
-                raise InterruptedError(path)
-            self.left -= 1
-            super().put({path: file})
 
 
 def test_wherever_it_dies_lists_name_what_is_there_and_the_next_publish_completes_it(

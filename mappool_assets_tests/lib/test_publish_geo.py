@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -22,11 +22,12 @@ from mappool_assets.lib.publish.corpus import Corpus
 from mappool_assets.lib.publish.dataset_card import CardSettings
 from mappool_assets.lib.publish.hub_client import Patience
 from mappool_assets.lib.publish.hub_target import HubTarget
-from mappool_assets.lib.publish.publish_target import FolderTarget, NewFile, PublishTarget
+from mappool_assets.lib.publish.publish_target import FolderTarget, PublishTarget
 from mappool_assets.lib.publish.published_files import PublishedFile, parse_record
 from mappool_assets.lib.publish.publisher import PublishReport
 from mappool_assets.lib.publish.take_down import NO_TAKE_DOWN, TakeDown
 from mappool_assets.lib.retrieval.neighbour_merge import NEIGHBOURS
+from mappool_assets_tests.dying_folder import Dying
 from mappool_assets_tests.geo_corpus import find_places, write_corpus_with_places, write_listed_shard
 from mappool_assets_tests.geo_lake import SHARDS, NeighbourSettings, find_neighbours, place, write_places
 from mappool_assets_tests.hub_double import HubDouble
@@ -288,21 +289,6 @@ def test_a_dry_run_reports_what_a_publish_does(lake: Lake, folder: Path) -> None
     assert not folder_bytes(folder)
     assert publish(lake, folder) == would
     assert GEO_FILE in would.paths_written
-
-
-class Dying(FolderTarget):
-    """A folder whose writer dies after a number of files."""
-
-    def __init__(self, folder: Path, files: int) -> None:
-        super().__init__(folder)
-        self.left = files
-
-    def put(self, files: Mapping[str, NewFile]) -> None:
-        for path, file in files.items():
-            if not self.left:
-                raise InterruptedError(path)
-            self.left -= 1
-            super().put({path: file})
 
 
 def test_wherever_it_dies_lists_name_what_is_there_and_the_next_publish_completes_it(

@@ -30,7 +30,7 @@ from mappool_assets.lib.curation.shard_texts import recorded
 from mappool_assets.lib.errors import MissingInput
 from mappool_assets.lib.lake import Lake, Provenance, fingerprint
 from mappool_assets.lib.publish.card_for_readers import table
-from mappool_assets.lib.publish.configurations import ConfigurationCard
+from mappool_assets.lib.publish.configurations import ConfigurationCard, write_parts
 from mappool_assets.lib.publish.corpus import TAKEN_DOWN, Corpus
 from mappool_assets.lib.publish.publish_target import sha256_of
 from mappool_assets.lib.publish.published_files import PublishedFile
@@ -109,7 +109,7 @@ class CuratedConfiguration:
         with lake.open_table(curated_pairs.TABLE) as lying:
             pairs = _recorded(lake, lying)
             rows = in_groups(_Chosen(pairs, corpus).tables(lying), ROWS_PER_GROUP)
-            for name, count in _parts(rows, folder):
+            for name, count in write_parts(rows, SCHEMA, folder, rows_a_file=ROWS_A_FILE, dictionaries=["shard"]):
                 file = folder / f"{name}.parquet"
                 size, sha256 = file.stat().st_size, sha256_of(file)
                 files.append(PublishedFile(name, count, size, sha256, _made_from(pairs, corpus)))
@@ -210,31 +210,6 @@ class _Chosen:
     def dropped(self) -> dict[str, int]:
         """Pairs that are not published, by reason."""
         return {reason: rows for reason, rows in self._dropped.items() if rows}
-
-
-def _parts(groups: Iterator[pa.Table], folder: Path) -> Iterator[tuple[str, int]]:
-    """Write row groups to files of at most :data:`ROWS_A_FILE` rows, one at least; yield their names and rows."""
-    group, number = next(groups, None), 0
-    while group is not None or number == 0:
-        name, rows = f"{number:05d}", 0
-        with _writer(folder / f"{name}.parquet") as writer:
-            while group is not None and rows + len(group) <= max(ROWS_A_FILE, len(group)):
-                writer.write_table(group.select(SCHEMA.names).cast(SCHEMA))
-                rows, group = rows + len(group), next(groups, None)
-        yield name, rows
-        number += 1
-
-
-def _writer(file: Path) -> pq.ParquetWriter:
-    """Open a file with the settings of the published maps, a dictionary for what is the same in many rows aside."""
-    return pq.ParquetWriter(
-        file,
-        SCHEMA,
-        compression="zstd",
-        use_dictionary=["shard"],
-        use_content_defined_chunking=True,
-        write_page_index=True,
-    )
 
 
 def card_section(pairs: Provenance, counted: PublishedCuration, repository: str) -> str:

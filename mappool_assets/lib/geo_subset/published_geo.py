@@ -10,7 +10,7 @@ prompts or neighbours are being made anew, the images that are there stay publis
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from mappool_assets.lib.geo_subset import geo_images
 from mappool_assets.lib.geo_subset.geo_sources import made_of
 from mappool_assets.lib.lake import Lake, fingerprint
 from mappool_assets.lib.publish.card_for_readers import table
-from mappool_assets.lib.publish.configurations import ConfigurationCard
+from mappool_assets.lib.publish.configurations import ConfigurationCard, write_parts
 from mappool_assets.lib.publish.corpus import Corpus
 from mappool_assets.lib.publish.publish_target import sha256_of
 from mappool_assets.lib.publish.published_files import PublishedFile
@@ -34,6 +34,7 @@ CONFIGURATION = "geo"
 
 ROWS_PER_GROUP = 5_000  # 1.5 MB, as the maps' files with their embeddings
 ROWS_A_FILE = 500_000
+REPEATED_COLUMNS = ("shard", "place_id", "place", "country", "prompt")
 FORMAT = {"version": 1, "rows_per_group": ROWS_PER_GROUP, "rows_a_file": ROWS_A_FILE}
 
 COLUMN_MEANINGS = {
@@ -114,9 +115,13 @@ class GeoConfiguration:
         whole = folder / "all.parquet"
         sql_files.run(lake, "exports/geo_images", file=str(whole), shards=chosen, **_taken_down(corpus))
         files = []
-        for name, rows in _parts(whole, folder):
-            file = folder / f"{name}.parquet"
-            files.append(PublishedFile(name, rows, file.stat().st_size, sha256_of(file), made_from))
+        with pq.ParquetFile(whole) as source:
+            groups = (pa.table(batch) for batch in source.iter_batches(ROWS_PER_GROUP, columns=SCHEMA.names))
+            for name, rows in write_parts(
+                groups, SCHEMA, folder, rows_a_file=ROWS_A_FILE, dictionaries=REPEATED_COLUMNS
+            ):
+                file = folder / f"{name}.parquet"
+                files.append(PublishedFile(name, rows, file.stat().st_size, sha256_of(file), made_from))
         whole.unlink()
         return tuple(files)
 
@@ -177,33 +182,6 @@ def _taken_down(corpus: Corpus) -> dict[str, list[str]]:
     """Return what the statements call what is taken down."""
     pairs = [(shard.shard, uid) for shard in corpus.shards for uid in shard.taken_down]
     return {"taken_down_shards": [name for name, _ in pairs], "taken_down_uids": [uid for _, uid in pairs]}
-
-
-def _parts(whole: Path, folder: Path) -> Iterator[tuple[str, int]]:
-    """Write the rows to files of at most :data:`ROWS_A_FILE`, one at least; yield their names and rows."""
-    with pq.ParquetFile(whole) as source:
-        batches = source.iter_batches(ROWS_PER_GROUP, columns=SCHEMA.names)
-        batch, number = next(batches, None), 0
-        while batch is not None or number == 0:
-            name, rows = f"{number:05d}", 0
-            with _writer(folder / f"{name}.parquet") as writer:
-                while batch is not None and rows + batch.num_rows <= max(ROWS_A_FILE, batch.num_rows):
-                    writer.write_table(pa.table(batch).select(SCHEMA.names).cast(SCHEMA))
-                    rows, batch = rows + batch.num_rows, next(batches, None)
-            yield name, rows
-            number += 1
-
-
-def _writer(file: Path) -> pq.ParquetWriter:
-    """Open a file with the settings of the published maps, dictionaries for what is the same in many rows aside."""
-    return pq.ParquetWriter(
-        file,
-        SCHEMA,
-        compression="zstd",
-        use_dictionary=["shard", "place_id", "place", "country", "prompt"],
-        use_content_defined_chunking=True,
-        write_page_index=True,
-    )
 
 
 def card_section(geo: PublishedGeo, repository: str) -> str:

@@ -6,12 +6,13 @@ What one holds, whoever makes it knows (:class:`Configuration`). How it lies in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from mappool_assets.lib.errors import SourceChanged
 from mappool_assets.lib.lake import Lake
@@ -135,6 +136,40 @@ def prepare(
         for file in files
     }
     return PreparedConfiguration({**new, record_path(configuration.name): NewFile.of_bytes(record_csv(files))}, card)
+
+
+def write_parts(
+    groups: Iterator[pa.Table], schema: pa.Schema, folder: Path, *, rows_a_file: int, dictionaries: Sequence[str]
+) -> Iterator[tuple[str, int]]:
+    """Write rows to the files of a configuration, one at least; yield the name and rows of each.
+
+    Settings are those of the published maps, dictionaries aside.
+
+    Parameters
+    ----------
+    groups : iterator of pyarrow.Table
+        Each becomes a row group, and has the schema's columns at least.
+    rows_a_file : int
+        At most; a group that has more is alone in its file.
+    dictionaries : sequence of str
+        Columns whose values are the same in many rows.
+    """
+    group, number = next(groups, None), 0
+    while group is not None or number == 0:
+        name, rows = f"{number:05d}", 0
+        with pq.ParquetWriter(
+            folder / f"{name}.parquet",
+            schema,
+            compression="zstd",
+            use_dictionary=list(dictionaries),
+            use_content_defined_chunking=True,
+            write_page_index=True,
+        ) as writer:
+            while group is not None and rows + len(group) <= max(rows_a_file, len(group)):
+                writer.write_table(group.select(schema.names).cast(schema))
+                rows, group = rows + len(group), next(groups, None)
+        yield name, rows
+        number += 1
 
 
 def _are_all(files: Sequence[PublishedFile], made_from: str, rows: int) -> bool:
